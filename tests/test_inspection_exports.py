@@ -67,6 +67,16 @@ def test_yolo_rows_have_the_centre(folder):
     assert '0: "Scratch"' in (folder / "yolo/data.yaml").read_text()
 
 
+def test_yolo_has_a_picture_for_each_label_file(tmp_path):
+    photo = save(plate(), tmp_path / "a.b/1.png")
+    row = InspectionRow(id="a.b/1.png", path=str(photo), verdict=Verdict.OK, width=480, height=360)
+    for _ in range(2):  # a resumed run writes them again
+        write_exports(["yolo"], [row], SPEC, tmp_path / "exports")
+    (picture,) = (tmp_path / "exports/yolo/images").iterdir()
+    (label,) = (tmp_path / "exports/yolo/labels").iterdir()
+    assert (picture.stem, picture.read_bytes()) == (label.stem, photo.read_bytes())
+
+
 @pytest.mark.parametrize("path", ["label_studio/tasks.json", "coco/annotations.json"])
 def test_corrections_read_back_the_same_boxes(folder, path, tmp_path):
     content = json.loads((folder / path).read_text())

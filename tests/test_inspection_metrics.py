@@ -156,6 +156,24 @@ def test_a_chosen_threshold_keeps_the_stated_miss_rate(good, bad, rate_):
     assert found.overkill.hits == sum(score >= found.decision.defect_from for score in good)
 
 
+def test_few_defects_and_high_overkill_are_warnings():
+    good = [0.5, 0.9, 1.4]
+    (few,) = choose_thresholds(good, [1.2, 1.5, 2.0, 4.0], 0.05, "here").warnings
+    assert few.startswith("4 defective photos are too few for a miss rate of 5.0%")
+    assert few.endswith("overkill 33%. Use at least 20")
+    (high,) = choose_thresholds(good, [1.2, 1.3, 2.0, 4.0], 0.25, "here").warnings
+    assert high.startswith("overkill 33%")
+    enough = choose_thresholds([0.5, 0.9], [1.2, 1.5, 2.0, 4.0], 0.25, "here")
+    assert not enough.warnings
+    assert not choose_thresholds([0.5], [1.2], 0.0, "here").warnings  # the weakest must be found
+
+
+def test_chosen_thresholds_have_at_most_four_digits_more_than_the_scores():
+    assert choose_thresholds([], [1.0625], 0.0, "here").decision.look_from == 0.85
+    found = choose_thresholds([1.1], [], 0.0, "here").decision
+    assert (found.defect_from, found.look_from) == (1.562, 1.2496)
+
+
 def test_good_photos_alone_give_a_provisional_threshold_above_all_of_them():
     found = choose_thresholds([0.5, 0.6, 1.0], [], 0.02, "here")
     assert found.decision.defect_from == pytest.approx(1.42)

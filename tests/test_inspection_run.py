@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,11 +14,14 @@ from PIL import Image
 
 from cli_fixture import assert_refused
 from inspection_fixture import mask, other_part, plate, save, write_data_set
+from page_fixture import report_of
 from pixel_reasoner import inspection_api
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.reports.schema import Word
 from pixel_reasoner.workflows.inspection import engine
 from pixel_reasoner.workflows.inspection.engine import InspectionRun
+from pixel_reasoner.workflows.inspection.layouts import read_dataset
 from pixel_reasoner.workflows.inspection.spec import Decision, DefectClass, InspectionSpec
 from pixel_reasoner.workflows.inspection.verdicts import Verdict
 from pixel_reasoner.workflows.inspection.workflow import (
@@ -286,6 +291,85 @@ def test_thresholds_are_chosen_for_a_stated_miss_rate_and_keep_their_origin(tmp_
         choose_run_thresholds(run, 1.5)
 
 
+def test_a_specification_with_chosen_thresholds_has_the_same_golden_pictures(tmp_path, run):
+    root = write_data_set(tmp_path / "parts" / "plate", good=2, bad=2)
+    photos = [root / "test", "--layout", "plain"]
+    (tmp_path / "plate.toml").write_text('reference = "parts/plate/train/good"\n')
+    spec = ("--spec", tmp_path / "plate.toml")
+    code, _, error = run(
+        "inspect", root, *spec, "--max-miss-rate", 0.05, "--out", tmp_path / "runs/thresholds"
+    )
+    assert code == 0
+    assert "2 defective photos are too few for a miss rate of 5.0%" in error
+    chosen = tmp_path / "runs/thresholds/inspect.toml"
+    assert inspection_api.read_spec(chosen).reference.resolve() == root / "train" / "good"
+    code, *_ = run(
+        "inspect",
+        *photos,
+        "--spec",
+        chosen,
+        "--limit",
+        1,
+        "--export",
+        "coco, csv",
+        "--out",
+        tmp_path / "runs/b",
+    )
+    assert code == 0
+    assert {one.name for one in (tmp_path / "runs/b/exports").iterdir()} == {"coco", "csv"}
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_golden_pictures_among_the_photos_of_the_thresholds_are_a_warning(
+    tmp_path, data_set, is_given
+):
+    folder = data_set / "train/good" if is_given else None
+    for split, count in (("all", 3), ("test", 0)):
+        run = InspectionRun(
+            data=(data_set,), out=tmp_path / split, spec=SPEC, split=split, reference=folder
+        )
+        chosen, _ = choose_run_thresholds(run, 0.5)
+        assert chosen.num_golden == count
+        assert any("golden pictures" in one for one in chosen.warnings) == bool(count)
+
+
+def test_photos_of_several_folders_have_different_ids(tmp_path, monkeypatch):
+    for name in ("a/c/1.png", "b/c/1.png", "1.png", "2.png"):
+        save(Image.new("RGB", (40, 30)), tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+
+    def ids(*names):
+        run = InspectionRun(data=tuple(map(Path, names)), out=tmp_path / "run")
+        return [one.id for one in engine.chosen_samples([read_dataset(p) for p in run.data], run)]
+
+    assert ids("1.png", "2.png", "1.png") == ["1.png", "2.png"]
+    assert ids("a", "b") == ["a/c/1.png", "b/c/1.png"]
+    assert ids("a/c", "b/c") == ["a/c/1.png", "b/c/1.png"]
+
+
+@pytest.mark.parametrize("name", ["anomaly", "Anomaly"])
+def test_a_box_of_an_unknown_class_is_a_usable_correction(tmp_path, golden, name):
+    save(plate(5, defect=True), tmp_path / "photos/1.png")
+    out = tmp_path / "run"
+    assert inspect(tmp_path / "photos", out, golden).count("defect") == 1
+    corrections = {
+        "images": [{"id": 1, "file_name": "1.png", "width": 480, "height": 360}],
+        "categories": [{"id": 1, "name": name}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [300, 200, 18, 12]}],
+    }
+    (tmp_path / "c.json").write_text(json.dumps(corrections))
+    assert review_run(tmp_path / "c.json", SPEC, out)[:3] == (1, 0, {})
+    row = json.loads((out / "review/rows.jsonl").read_text())
+    assert (row["answer"], row["findings"]) == (["anomaly"], ["an anomaly is visible here"])
+    expected = out / "review/regression.jsonl"
+    run = InspectionRun(data=(tmp_path / "photos",), out=out, reference=golden, spec=SPEC)
+    assert not run_inspection(run, report=False, expected=expected).mismatches
+    named = tmp_path / "named"
+    run = InspectionRun(data=(tmp_path / "photos",), out=named, reference=golden, spec=SPEC)
+    done = run_inspection(run, answering(lambda _: "hole"), report=False, expected=expected)
+    assert (done.rows[0].findings[0].defect_class, done.mismatches) == ("hole", ())
+
+
 def test_corrections_become_training_rows_and_regression_tests(tmp_path, data_set, run):
     out = tmp_path / "run"
     done = inspect(data_set, out, spec=SPEC)
@@ -385,3 +469,11 @@ def test_the_report_shows_findings_hashes_and_rates(tmp_path, data_set):
         assert words in text
     assert "No model was asked: difference" in text
     assert "No operation showed" not in text
+    report = report_of(done.report)
+    assert report["words"]["unparsed"] == "left to people"
+    assert set(report["words"]) == set(get_args(Word))
+    inspected = next(one["value"] for one in report["facts"] if one["name"] == "inspected")
+    assert re.fullmatch(r"[\d-]{10}, \d\d:\d\d.* UTC", inspected)
+    # No box of a label, and no model.
+    assert not any(one["facets"]["evidence"] for one in report["entries"])
+    assert not any(one["facets"]["operations"] for one in report["entries"])

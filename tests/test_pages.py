@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from attacks.browser import chromium, open_browser, open_page
@@ -16,7 +16,9 @@ from PIL import Image
 
 from pixel_reasoner.display import notebook_html
 from pixel_reasoner.reports import write_report
-from pixel_reasoner.reports.page import ITEMS_PER_PART
+from pixel_reasoner.reports.entry import Asked
+from pixel_reasoner.reports.page import ITEMS_PER_PART, Row, write_rows
+from pixel_reasoner.reports.schema import Report, TextSection, Word
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.trace import Trace, load_traces, save_traces
 from report_fixture import HOSTILE, all_traces, answer, draw_scene, picture_trace, zoom
@@ -522,3 +524,20 @@ def test_a_trace_works_in_the_frame_of_a_notebook(browser, folder, tmp_path, san
         page.keyboard.press("Escape")
         frame.locator("dialog.zoom").wait_for(state="detached")
         assert problems == []
+
+
+def test_a_report_replaces_words_of_the_viewer(browser, tmp_path):
+    trace = picture_trace(draw_scene(tmp_path / "scene.png"), answer("2"))
+    words = {name: f"word {number}" for number, name in enumerate(get_args(Word))}
+    rows = [Row([Asked(trace, "unparsed")], {"operations": ()})] * 2
+    sections = (TextSection(title="About", text="Photos."),)
+    report = Report(title="Photos", sections=sections, words=words)
+    write_rows(rows, tmp_path / "page.html", report)
+    with open_page(browser, tmp_path / "page.html", "trace=attribute-1") as (page, problems):
+        page.wait_for_selector(".pair")
+        assert "operation" not in page.inner_text(".rows")
+        page.click(".pair .open >> nth=1")
+        text = page.inner_text("body")
+        assert problems == []
+    assert not [name for name in words if name in text]
+    assert not [word for word in words.values() if word not in text]

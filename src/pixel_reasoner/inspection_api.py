@@ -4,7 +4,7 @@ import pixel_reasoner as pr
 
 done = pr.inspect_photos("photos", reference="golden", out="runs/check")
 for row in done.rows:
-print(row.path, row.verdict, row.reason)
+    print(row.path, row.verdict, row.reason)
 """
 
 from __future__ import annotations

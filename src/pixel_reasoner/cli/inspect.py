@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -21,7 +22,7 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_line, progress_bars
+from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class ResultOptions:
             "--export",
             metavar="|".join(FORMATS),
             autocompletion=completing(lambda: FORMATS),
-            help="Also write this format to OUT/exports. May be repeated.",
+            help="Also write these formats to OUT/exports, separated by commas.",
         ),
     ] = None
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write OUT/report.html.")] = (
@@ -186,7 +187,7 @@ def inspect(
     Examples:
         pixel-reasoner inspect photos --reference golden --out runs/check
 
-        pixel-reasoner inspect parts --spec inspect.toml --model tiny --export sarif --max-defects 0 --out runs/check
+        pixel-reasoner inspect parts --spec inspect.toml --export sarif,junit --max-defects 0 --out runs/check
 
         pixel-reasoner inspect parts --split validation --max-miss-rate 0.02 --out runs/thresholds
     """
@@ -214,7 +215,7 @@ def inspect(
             run,
             loaded,
             progress,
-            exports=results.export or (),
+            exports=_formats(results.export or ()),
             report=results.report,
             expected=results.expect,
         )
@@ -263,6 +264,11 @@ def _run(
     )
 
 
+def _formats(given: Sequence[str]) -> list[str]:
+    """Return the formats of all options, each a list with commas."""
+    return [one.strip() for text in given for one in text.split(",") if one.strip()]
+
+
 def _review(path: Path, spec: SpecFile, out: Path, data: list[Path] | None) -> None:
     from pixel_reasoner import inspection_api
 
@@ -288,6 +294,8 @@ def _choose_thresholds(run: InspectionRun, max_miss_rate: float, models: ModelOp
     print_line(f"defect from score {limits.defect_from:g}, look from {limits.look_from:g}")
     print_line(f"miss rate {chosen.miss}; overkill {chosen.overkill}")
     print_line(f"origin: {limits.origin}")
+    for text in chosen.warnings:
+        warn(f"warning: {text}")
     print_line(f"Written: {path}")
 
 

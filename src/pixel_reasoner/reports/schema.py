@@ -350,6 +350,12 @@ class Fact(Record):
     explanation: Plain = ""
 
 
+Word = Literal[
+    "annotated evidence", "as the model received it", "model's copy", "traces", "unparsed"
+]
+"""word of the viewer that a report may replace"""
+
+
 class Report(Record):
     """A report. `entries` and the items of the page have the same order."""
 
@@ -364,6 +370,8 @@ class Report(Record):
     filters: tuple[str, ...] = ()
     """names of the facets, in order"""
     warnings: tuple[Plain, ...] = ()
+    words: dict[Word, Plain] = Field(default_factory=dict)
+    """words of this report in place of those of the viewer, for example of photos without a model"""
     refresh_s: float = 0.0
     """the page loads itself again after this time; 0: never"""
     made_by: str = ""

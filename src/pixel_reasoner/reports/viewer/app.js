@@ -30,7 +30,7 @@ function Header({ report, entries, tab, setState, onFilter, onHelp, hasSections 
     ${entries.length > 1 || hasSections
       ? html`<nav aria-label="parts of the report">
           ${hasSections ? button("overview", "overview") : null}
-          ${hasSections && entries.length ? button("traces", `traces ${entries.length.toLocaleString("en")}`) : null}
+          ${hasSections && entries.length ? button("traces", `${word("traces")} ${entries.length.toLocaleString("en")}`) : null}
           <button type="button" class="help-button" onClick=${onHelp} aria-label="keys">?</button></nav>`
       : null}
     ${entries.length > 1 ? html`<${OutcomeBar} entries=${entries} onFilter=${onFilter} />` : null}
@@ -42,7 +42,7 @@ function OutcomeBar({ entries, onFilter }) {
   const counts = OUTCOMES.map((outcome) => [outcome, entries.filter((entry) => entry.outcome === outcome).length]).filter(([, count]) => count);
   return html`<div class="bar" role="group" aria-label="outcomes">${counts.map(
     ([outcome, count]) => html`<button type="button" class=${outcome} style=${{ flexGrow: count }} onClick=${() => onFilter({ outcome: [outcome] })}
-      title=${`${count} ${outcome}`} aria-label=${`show ${count} ${outcome}`}></button>`,
+      title=${`${count} ${word(outcome)}`} aria-label=${`show ${count} ${word(outcome)}`}></button>`,
   )}</div>`;
 }
 
@@ -72,7 +72,7 @@ function Traces({ store, report, entries, shown, state, setState, found, progres
           <${TraceList} entries=${shown} state=${current && !state.trace ? { ...state, trace: current.key } : state} store=${store} onSelect=${select} />
         </div>`}
     <div class="detail" tabindex="-1">
-      ${isSingle ? (report.warnings ?? []).map((text) => html`<p class="note">${text}</p>`) : html`<button type="button" class="back" onClick=${() => setState({ trace: "" })}>← all traces</button>`}
+      ${isSingle ? (report.warnings ?? []).map((text) => html`<p class="note">${text}</p>`) : html`<button type="button" class="back" onClick=${() => setState({ trace: "" })}>← all ${word("traces")}</button>`}
       ${current ? html`<${OpenItem} key=${current.number} entry=${current} store=${store} position=${isSingle ? "" : `${shown.indexOf(current) + 1 || "–"} of ${shown.length}`} />` : html`<p class="empty">${entries.length ? "Select a trace." : "This report contains no traces."}</p>`}
       ${isSingle ? html`<${Settings} report=${report} />` : null}
     </div>
@@ -149,6 +149,7 @@ function useRefresh(report, isBusy) {
 function start() {
   const root = document.getElementById("app");
   const store = openStore();
+  setVocabulary(store.report.words);
   const isNewer = (store.report.format_version ?? 1) > 1;
   root.textContent = "";
   render(isNewer ? html`<p class="error">This report has a newer format. Open it with the program that wrote it.</p>` : html`<${App} store=${store} />`, root);

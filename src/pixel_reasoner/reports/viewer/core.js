@@ -6,6 +6,18 @@ const SIGNS = { right: "✓", wrong: "✗", unparsed: "?", ungraded: "–" };
 const OUTCOMES = ["right", "wrong", "unparsed", "ungraded"];
 const NUM_COLORS = 6;
 
+let vocabulary = {};
+
+/** Set the words of a report (`Report.words`), which replace those of the viewer. */
+function setVocabulary(words) {
+  vocabulary = words ?? {};
+}
+
+/** A word of the viewer as the report says it. */
+function word(name) {
+  return vocabulary[name] ?? name;
+}
+
 /** Class of a turn and of everything that belongs to it; colours repeat cyclically. */
 function turnClass(turn) {
   return turn ? `turn-${((turn - 1) % NUM_COLORS) + 1}` : "";

@@ -15,7 +15,7 @@ function Filters({ report, entries, state, setState, found, progress, count, sea
     <div class="outcomes" role="group" aria-label="outcome">
       ${OUTCOMES.filter((one) => entries.some((entry) => entry.outcome === one)).map(
         (one) => html`<button type="button" class=${classes("chip", one)} aria-pressed=${(state.filters.outcome ?? []).includes(one)} onClick=${() => set("outcome", one)}>
-          <span aria-hidden="true">${SIGNS[one]}</span> ${one} <b>${counts.outcome?.get(one) ?? 0}</b></button>`,
+          <span aria-hidden="true">${SIGNS[one]}</span> ${word(one)} <b>${counts.outcome?.get(one) ?? 0}</b></button>`,
       )}
     </div>
     <input ref=${searchBox} type="search" name="q" value=${state.q} placeholder="search questions, reasoning, answers" aria-label="search the text of all traces"
@@ -32,7 +32,7 @@ function Filters({ report, entries, state, setState, found, progress, count, sea
     </details>
     ${active.length || state.q
       ? html`<p class="active">${active.map(
-          ([name, value]) => html`<button type="button" onClick=${() => set(name, value)} aria-label=${`remove the filter ${inWords(name)}: ${value}`}>${inWords(name)}: ${value} <span aria-hidden="true">×</span></button>`,
+          ([name, value]) => html`<button type="button" onClick=${() => set(name, value)} aria-label=${`remove the filter ${inWords(name)}: ${word(value)}`}>${inWords(name)}: ${word(value)} <span aria-hidden="true">×</span></button>`,
         )} <button type="button" class="plain" onClick=${() => setState({ filters: {}, q: "" })}>show all</button></p>`
       : null}
     <p class="count" role="status">${count.toLocaleString("en")} of ${entries.length.toLocaleString("en")}${progress < 1 ? `, ${Math.round(100 * progress)} % searched` : ""}</p>
@@ -42,7 +42,7 @@ function Filters({ report, entries, state, setState, found, progress, count, sea
 function FilterGroup({ name, counts, values, onToggle }) {
   const all = [...new Set([...(counts?.keys() ?? []), ...values])].sort((one, other) => one.localeCompare(other, undefined, { numeric: true }));
   return html`<fieldset><legend>${inWords(name)}</legend>
-    ${all.map((value) => html`<label><input type="checkbox" checked=${values.includes(value)} onChange=${() => onToggle(name, value)} /> <span>${value}</span> <b>${counts?.get(value) ?? 0}</b></label>`)}
+    ${all.map((value) => html`<label><input type="checkbox" checked=${values.includes(value)} onChange=${() => onToggle(name, value)} /> <span>${name === "outcome" ? word(value) : value}</span> <b>${counts?.get(value) ?? 0}</b></label>`)}
   </fieldset>`;
 }
 
@@ -116,16 +116,17 @@ function Thumbnail({ entry, store }) {
 
 function Signs({ entry }) {
   const outcomes = entry.outcomes?.length ? entry.outcomes : [entry.outcome];
-  return html`<span class="signs">${outcomes.map((one) => html`<span class=${classes("sign", one)} role="img" aria-label=${one}>${SIGNS[one] ?? "–"}</span>`)}</span>`;
+  return html`<span class="signs">${outcomes.map((one) => html`<span class=${classes("sign", one)} role="img" aria-label=${word(one)}>${SIGNS[one] ?? "–"}</span>`)}</span>`;
 }
 
 function ListRow(props) {
   const { entry, store } = props;
   const calls = entry.sizes?.operations ?? 0;
+  const hasModel = entry.facets.operations?.length !== 0;
   return html`<div class="row" ...${rowProps(props)}>
     <${Thumbnail} entry=${entry} store=${store} />
     <div class="words"><p class="question">${entry.text}</p>
-      <p class="answer"><${Signs} entry=${entry} /> ${entry.answered ?? "no answer"} <span class="soft">· ${calls} ${calls === 1 ? "operation" : "operations"}</span></p></div>
+      <p class="answer"><${Signs} entry=${entry} /> ${entry.answered ?? "no answer"} ${hasModel ? html`<span class="soft">· ${calls} ${calls === 1 ? "operation" : "operations"}</span>` : null}</p></div>
   </div>`;
 }
 

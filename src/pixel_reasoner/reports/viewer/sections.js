@@ -26,7 +26,7 @@ function MetricView({ metric, onFilter }) {
       ${interval ? html` <span class="interval">${formatValue(interval[0], metric.format)} to ${formatValue(interval[1], metric.format)}</span>
         ${metric.format === "share" ? html`<${IntervalBar} value=${metric.value} interval=${interval} isDifference=${metric.name === "difference"} />` : null}` : null}
       ${metric.explanation ? html`<span class="explanation">${metric.explanation}</span>` : null}
-      ${hasFilter ? html`<button type="button" class="plain" onClick=${() => onFilter(metric.facets)}>show these traces</button>` : null}
+      ${hasFilter ? html`<button type="button" class="plain" onClick=${() => onFilter(metric.facets)}>show these ${word("traces")}</button>` : null}
     </dd>
   </div>`;
 }

@@ -25,5 +25,5 @@ function inWords(name) {
 }
 
 function Outcome({ outcome }) {
-  return html`<span class=${classes("mark", outcome)}><span aria-hidden="true">${SIGNS[outcome] ?? "–"}</span> ${outcome}</span>`;
+  return html`<span class=${classes("mark", outcome)}><span aria-hidden="true">${SIGNS[outcome] ?? "–"}</span> ${word(outcome)}</span>`;
 }

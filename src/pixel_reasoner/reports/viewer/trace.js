@@ -110,13 +110,13 @@ function PicturePair({ trace, store, media, picture, hot, onHot, onPick, onOpen 
   const open = (start) => onOpen({ title: `${name}: ${media.name}`, image: source.image, sizePx: source.px, marks, view: picture.view.ref ? picture.view : null, start });
   const pick = (mark) => onPick(mark);
   return html`<div class=${classes("pair", shapeOf(source.px))}>
-    <${Figure} image=${picture.view} store=${store} alt=${`${name} as the model received it`} sizePx=${picture.seen_px} onOpen=${source.image.ref && (() => open())}>
-      <b>${name}</b> as the model received it, ${formatSize(picture.seen_px)} px<//>
+    <${Figure} image=${picture.view} store=${store} alt=${`${name} ${word("as the model received it")}`} sizePx=${picture.seen_px} onOpen=${source.image.ref && (() => open())}>
+      <b>${name}</b> ${word("as the model received it")}, ${formatSize(picture.seen_px)} px<//>
     <${Figure} image=${source.image} store=${store} alt=${`${name} at full resolution, ${media.name}`} sizePx=${source.px} marks=${marks}
       hot=${hot} onHot=${onHot} onPick=${pick} onOpen=${source.image.ref && (() => open())}>
       <b>Source</b> ${media.name}, ${formatSize(source.px)} px
       ${marks.some((one) => one.kind === "crop") ? html` · <span class="key">crops</span>` : null}
-      ${marks.some((one) => one.kind === "evidence") ? html` · <span class="key dashed">annotated evidence</span>` : null}<//>
+      ${marks.some((one) => one.kind === "evidence") ? html` · <span class="key dashed">${word("annotated evidence")}</span>` : null}<//>
   </div>`;
 }
 
@@ -186,7 +186,7 @@ function Result({ picture, trace, store, hot, onHot, onOpen }) {
   const name = `Picture ${picture.number}`;
   const open = () => onOpen(resultView(picture, trace, source, name));
   return html`<div class=${classes("result", shapeOf(picture.seen_px))}>
-    <${Figure} image=${picture.view} store=${store} alt=${`${name} as the model received it`} sizePx=${picture.seen_px} marks=${marks} hot=${hot} onHot=${onHot} onOpen=${open}>
+    <${Figure} image=${picture.view} store=${store} alt=${`${name} ${word("as the model received it")}`} sizePx=${picture.seen_px} marks=${marks} hot=${hot} onHot=${onHot} onOpen=${open}>
       <b>${name}</b>${picture.frame ? `, frame ${picture.frame}` : ""}${picture.time_s === undefined ? "" : ` at ${formatTime(picture.time_s)}`}
       <br />${formatSize(picture.source_px)} → ${formatSize(picture.seen_px)} px${(picture.transforms ?? []).map((one) => html`<br />${one}`)}<//>
     ${source && !isWhole(picture.box) ? html`<${Locator} source=${source} box=${picture.box} store=${store} turn=${picture.turn} />` : null}

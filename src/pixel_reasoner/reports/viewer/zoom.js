@@ -70,10 +70,10 @@ function ZoomView({ shown, store, onClose }) {
       <div class="tools" role="toolbar" aria-label="Picture view">
         ${kinds.map(
           (kind) => html`<label><input type="checkbox" checked=${!hidden[kind]}
-            onChange=${() => setHidden({ ...hidden, [kind]: !hidden[kind] })} /> ${kind === "evidence" ? "annotated evidence" : "crops"}</label>`,
+            onChange=${() => setHidden({ ...hidden, [kind]: !hidden[kind] })} /> ${kind === "evidence" ? word("annotated evidence") : "crops"}</label>`,
         )}
         ${shown.view
-          ? html`<label><input type="checkbox" checked=${isPaired} onChange=${() => setPaired(!isPaired)} /> model's copy next to it</label>`
+          ? html`<label><input type="checkbox" checked=${isPaired} onChange=${() => setPaired(!isPaired)} /> ${word("model's copy")} next to it</label>`
           : null}
         ${marks.length ? html`<button type="button" onClick=${() => nextBox(1)}>next box</button>` : null}
         <button type="button" onClick=${() => control.zoomBy(-1)} aria-label="zoom out">−</button>
@@ -85,7 +85,7 @@ function ZoomView({ shown, store, onClose }) {
     </header>
     <div class=${classes("stage", isPaired && "paired")} ref=${view} tabindex="0" role="group"
       aria-label=${`${shown.title}. ${ZOOM_HELP.map((row) => row.join(": ")).join(", ")}`}>
-      ${isPaired ? html`<${Layer} image=${shown.view} store=${store} alt="as the model received it" sizePx=${shown.sizePx} marks=${marks} />` : null}
+      ${isPaired ? html`<${Layer} image=${shown.view} store=${store} alt=${word("as the model received it")} sizePx=${shown.sizePx} marks=${marks} />` : null}
       <${Layer} image=${shown.image} store=${store} alt=${shown.title} sizePx=${shown.sizePx} marks=${marks} />
       <${MiniMap} shown=${shown} store=${store} control=${control} />
     </div>
@@ -218,7 +218,7 @@ function startOf(current, shown, main, layer) {
 
 function describeMark(mark) {
   const place = mark.box.map((one) => one.toFixed(2)).join(" ");
-  const name = mark.kind === "evidence" ? "annotated evidence" : `crop ${mark.label}, turn ${mark.turn}`;
+  const name = mark.kind === "evidence" ? word("annotated evidence") : `crop ${mark.label}, turn ${mark.turn}`;
   return `${name}: box ${place}`;
 }
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +126,7 @@ def chosen_samples(datasets: Sequence[Dataset], run: InspectionRun) -> list[Samp
         InputError: the split is empty.
     """
     found: list[Sample] = []
-    for dataset in datasets:
-        prefix = f"{dataset.root.name}/" if len(datasets) > 1 else ""
+    for dataset, prefix in zip(datasets, _prefixes(datasets), strict=True):
         chosen = [one for one in dataset.samples if run.split in ("all", one.split)]
         found += [_renamed(one, prefix) for one in chosen]
     if not found:
@@ -139,9 +139,23 @@ def chosen_samples(datasets: Sequence[Dataset], run: InspectionRun) -> list[Samp
             got=f"none ({counts})",
             fix="name another --split",
         )
+    found = list({one.id: one for one in found}.values())  # a path may be given twice
     # Photos of one golden set follow each other: few sets are in memory.
     found.sort(key=lambda one: (one.category, one.view))
     return found[: run.limit]
+
+
+def _prefixes(datasets: Sequence[Dataset]) -> list[str]:
+    """Return what makes the ids of several folders unique: their names, or their paths below a common folder."""
+    roots = [one.root.resolve() for one in datasets]
+    different = set(roots)
+    if len(different) == 1:
+        return [""] * len(roots)
+    if len({one.name for one in different}) == len(different):
+        return [f"{one.name}/" for one in roots]
+    levels = zip(*(one.parts for one in roots), strict=False)
+    shared = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, levels))
+    return ["".join(f"{part}/" for part in one.parts[shared:]) for one in roots]
 
 
 def _renamed(sample: Sample, prefix: str) -> Sample:

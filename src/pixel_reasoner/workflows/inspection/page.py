@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pixel_reasoner.reports.schema import (
     Section,
     TableSection,
     TextSection,
+    Word,
 )
 from pixel_reasoner.runs.store import TRACES
 from pixel_reasoner.schema.question import Evidence, MediaItem, Question
@@ -36,7 +38,17 @@ REPORT = "report.html"
 MAX_SHOWN = 200
 """photos on a page, the most serious first"""
 _ORDER = (Verdict.DEFECT, Verdict.UNSURE, Verdict.ERROR, Verdict.OK)
+_MODEL_FACETS = ("evidence", "calls", "operations", "need", "stop", "length")
 _THUMBNAIL_PX = (640, 640)
+
+
+_WORDS: dict[Word, str] = {
+    "annotated evidence": "findings and proposals",
+    "as the model received it": "as an overview",
+    "model's copy": "small copy",
+    "traces": "photos",
+    "unparsed": "left to people",
+}
 
 
 def write_inspection_report(
@@ -68,6 +80,7 @@ def write_inspection_report(
         settings=tuple(_settings(rows, spec)),
         sections=tuple(one for one in _sections(rows, spec, summary) if one is not None),
         warnings=tuple(_warnings(rows, summary, len(shown))),
+        words=_WORDS,
         made_by=f"pixel-reasoner {__version__}",
     )
     return write_rows(_page_rows(shown, traces, folder), folder / REPORT, report, folder)
@@ -126,7 +139,9 @@ def _facets(row: InspectionRow) -> dict[str, tuple[str, ...]]:
         "view": (row.view,) if row.view else (),
         "label": (row.label,) if row.label else (),
     }
-    return {name: values for name, values in found.items() if values}
+    # No box is annotated, and a model that was not asked has neither calls nor a length.
+    unused = ("evidence",) if row.trace_ids else _MODEL_FACETS
+    return dict.fromkeys(unused, ()) | {name: one for name, one in found.items() if one}
 
 
 def _with_findings(trace: Trace, row: InspectionRow) -> Trace:
@@ -220,10 +235,7 @@ def _facts(
     yield Fact(name="photos", value=str(len(rows)))
     times = sorted(row.audit.time for row in rows if row.audit.time)
     if times:
-        yield Fact(
-            name="inspected",
-            value=times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}",
-        )
+        yield Fact(name="inspected", value=_period(times[0], times[-1]))
     if summary.get("smallest_defect_px"):
         yield Fact(
             name="smallest defect",
@@ -232,7 +244,29 @@ def _facts(
         )
     limits = spec.decision
     yield Fact(name="threshold", value=f"{limits.defect_from:g}", explanation=limits.origin)
-    yield Fact(name="origin of the threshold", value=f"{limits.origin} {limits.date}".strip())
+    yield Fact(name="origin of the threshold", value=_origin(spec))
+
+
+def _origin(spec: InspectionSpec) -> str:
+    limits = spec.decision
+    return f"{limits.origin}; {limits.date.partition('T')[0]}" if limits.date else limits.origin
+
+
+def _period(start: str, end: str) -> str:
+    """Return the time between two ISO 8601 dates, to the minute.
+
+    >>> _period("2026-11-29T21:16:03+00:00", "2026-11-29T21:18:40+00:00")
+    '2026-11-29, 21:16 to 21:18 UTC'
+    >>> _period("2026-11-29T21:16:03+00:00", "2026-11-29T21:16:40+00:00")
+    '2026-11-29, 21:16 UTC'
+    """
+    first, last = (datetime.fromisoformat(one).astimezone(UTC) for one in (start, end))
+    text = f"{first:%Y-%m-%d, %H:%M}"
+    if first.date() != last.date():
+        text += f" to {last:%Y-%m-%d, %H:%M}"
+    elif f"{first:%H:%M}" != f"{last:%H:%M}":
+        text += f" to {last:%H:%M}"
+    return f"{text} UTC"
 
 
 def _settings(rows: Sequence[InspectionRow], spec: InspectionSpec) -> Iterator[Fact]:
@@ -265,7 +299,7 @@ def _verdict_section(summary: Mapping[str, Any]) -> Section:
     words = {
         "ok": "Compared and understood, without a defect.",
         "defect": "At least one finding that the specification does not tolerate.",
-        "unsure": "A person must look: not aligned, no usable answer, or answers that disagree.",
+        "unsure": "A person must look: not aligned, a score between the thresholds, no usable answer, or answers that disagree.",
         "error": "The photo could not be inspected.",
     }
     return MetricsSection(

@@ -63,8 +63,12 @@ def first_spec(folder: Path, out: Path, layout: str = "auto") -> InspectionSpec:
     spec = InspectionSpec(product=label_key(folder.resolve().name) or "part", defects=defects)
     if reference is None:
         return spec
-    relative = os.path.relpath(reference.absolute(), out.absolute().parent)
-    return spec.model_copy(update={"reference": Path(relative).as_posix()})
+    return spec.model_copy(update={"reference": relative_reference(reference, out)})
+
+
+def relative_reference(folder: Path, out: Path) -> str:
+    """Return the folder of the golden pictures as a specification at `out` names it."""
+    return Path(os.path.relpath(folder.absolute(), out.absolute().parent)).as_posix()
 
 
 def _reference(dataset: Dataset) -> Path | None:

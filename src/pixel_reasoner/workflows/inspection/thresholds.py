@@ -16,6 +16,9 @@ _GOOD_FACTOR = 1.42
 """with good photos only: threshold divided by a high quantile of their scores"""
 _LOOK_SHARE = 0.8
 """places are proposed from this share of the lower threshold"""
+_HIGH_OVERKILL = 0.2
+"""share of rejected good photos from which the thresholds get a warning"""
+_DIGITS = 4
 
 
 class ChosenThresholds(NamedTuple):
@@ -24,6 +27,32 @@ class ChosenThresholds(NamedTuple):
     decision: Decision
     miss: Rate
     overkill: Rate
+    num_golden: int = 0
+    """validation photos that are golden pictures too: their scores are too small"""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why the thresholds may be of no use for other photos, one sentence each."""
+        found = []
+        overkill = self.overkill.value
+        max_miss_rate = self.decision.max_miss_rate
+        if max_miss_rate and max_miss_rate * self.miss.total < 1:
+            more = "" if overkill is None else f"; overkill {overkill:.0%}"
+            found.append(
+                f"{self.miss.total} defective photos are too few for a miss rate of {max_miss_rate:.1%}: "
+                f"the one with the smallest score decides{more}. Use at least {math.ceil(1 / max_miss_rate)}"
+            )
+        elif overkill is not None and overkill > _HIGH_OVERKILL:
+            found.append(
+                f"overkill {overkill:.0%}: these defects and good photos have similar scores. Allow a larger miss "
+                "rate, add golden pictures, or let a model decide"
+            )
+        if self.num_golden:
+            found.append(
+                f"{self.num_golden} of these photos are golden pictures: their scores are too small, and so is the "
+                "overkill. Name another --split"
+            )
+        return tuple(found)
 
 
 def choose_thresholds(
@@ -63,9 +92,10 @@ def choose_thresholds(
         origin = f"{source}: {len(defective)} defective, {len(good)} good, at most {max_miss_rate:.1%} missed"
     else:
         ordered = sorted(good)
-        threshold = _GOOD_FACTOR * ordered[math.ceil(_GOOD_QUANTILE * len(ordered)) - 1]
+        quantile = ordered[math.ceil(_GOOD_QUANTILE * len(ordered)) - 1]
+        threshold = round(_GOOD_FACTOR * quantile, _DIGITS)
         origin = f"{source}: {len(good)} good photos and no defective ones: provisional"
-    look_from = min(threshold, max(_LOOK_SHARE * threshold, 1e-9))
+    look_from = min(threshold, max(round(_LOOK_SHARE * threshold, _DIGITS), 1e-9))
     decision = base.model_copy(
         update={
             "defect_from": float(threshold),

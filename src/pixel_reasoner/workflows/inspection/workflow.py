@@ -12,7 +12,9 @@ from pixel_reasoner.files import read_json_object
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.workflows.inspection.engine import InspectionRun, inspect_photos
 from pixel_reasoner.workflows.inspection.exports import check_formats, write_exports
+from pixel_reasoner.workflows.inspection.library import golden_paths
 from pixel_reasoner.workflows.inspection.page import write_inspection_report
+from pixel_reasoner.workflows.inspection.pictures import file_sha256
 from pixel_reasoner.workflows.inspection.result_rows import GOLDEN_FILE
 from pixel_reasoner.workflows.inspection.review import (
     Mismatch,
@@ -22,7 +24,7 @@ from pixel_reasoner.workflows.inspection.review import (
     write_review,
 )
 from pixel_reasoner.workflows.inspection.spec import InspectionSpec
-from pixel_reasoner.workflows.inspection.spec_file import write_spec
+from pixel_reasoner.workflows.inspection.spec_file import relative_reference, write_spec
 from pixel_reasoner.workflows.inspection.summary import summarize
 from pixel_reasoner.workflows.inspection.thresholds import ChosenThresholds, choose_thresholds
 from pixel_reasoner.workflows.inspection.verdicts import InspectionRow, Verdict
@@ -150,8 +152,20 @@ def choose_run_thresholds(
         run.spec.decision,
     )
     path = run.out / SPEC
-    write_spec(run.spec.model_copy(update={"decision": chosen.decision}), path, replace=True)
-    return chosen, path
+    changes: dict[str, Any] = {"decision": chosen.decision}
+    if run.reference is not None:
+        changes["reference"] = relative_reference(run.reference, path)
+    write_spec(run.spec.model_copy(update=changes), path, replace=True)
+    return chosen._replace(num_golden=_count_golden(run, labelled)), path
+
+
+def _count_golden(run: InspectionRun, rows: Sequence[InspectionRow]) -> int:
+    """Return the number of photos that are golden pictures too."""
+    if run.reference is None:
+        return sum(row.split == "train" and row.label == "good" for row in rows)
+    listed = golden_paths(run.reference, ()).values()
+    hashes = {file_sha256(path) for paths in listed for path in paths}
+    return sum(row.audit.photo_sha256 in hashes for row in rows)
 
 
 def review_run(corrections: Path, spec: InspectionSpec, out: Path) -> ReviewSummary:

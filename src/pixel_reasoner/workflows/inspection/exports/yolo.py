@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pixel_reasoner.files import atomic_writer, write_json
@@ -18,7 +19,7 @@ FILES = "files.json"
 def write_yolo(rows: Sequence[InspectionRow], spec: InspectionSpec, out: Path) -> list[Path]:
     """Write a label file per photo without an error; an empty one for a photo without findings.
 
-    `files.json` names the photo of each label file. Copy or link the photos to `images/` with these names.
+    `images/` has a link to each photo, where the file system supports links. `files.json` names the photos, for copies.
 
     Raises:
         OutputError: a file cannot be written.
@@ -29,6 +30,7 @@ def write_yolo(rows: Sequence[InspectionRow], spec: InspectionSpec, out: Path) -
     for row, _, _ in sized(rows):
         stem = flat_name(row.id)
         files[f"{stem}{Path(row.id).suffix}"] = row.path
+        _link(Path(row.path), out / "images" / f"{stem}{Path(row.id).suffix}")
         with atomic_writer(out / "labels" / f"{stem}.txt") as file:
             for one in counted(row):
                 x1, y1, x2, y2 = one.box
@@ -41,3 +43,11 @@ def write_yolo(rows: Sequence[InspectionRow], spec: InspectionSpec, out: Path) -
         file.write(f"path: .\ntrain: images\nval: images\nnames:\n{listed}")
     write_json(files, out / FILES)
     return [out / "data.yaml", out / FILES]
+
+
+def _link(photo: Path, link: Path) -> None:
+    """Make a link to a photo; without support for links there is none."""
+    with suppress(OSError):
+        link.unlink(missing_ok=True)
+        if photo.is_file():
+            link.symlink_to(photo)
