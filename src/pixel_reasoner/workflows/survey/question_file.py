@@ -75,7 +75,7 @@ def parse_questions(table: Mapping[str, Any], name: str = "the questions") -> li
       question 1, type: expected yes_no, choice, number, count, text; got yesno. Fix: type = "yes_no"
       question 2 (n), txt: expected one of id, text, type, choices, when, region, unsure; got txt. Fix: rename it to text
       question 2 (n), text: expected a text; got none. Fix: text = "What is it?"
-    . Fix: correct these lines; `pixel-reasoner init survey` writes a commented example
+    Fix: correct these lines; `pixel-reasoner init survey` writes a commented example
     """
     reader = _Reader(table)
     questions = reader.read()
