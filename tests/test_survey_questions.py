@@ -103,7 +103,7 @@ def test_the_fix_is_the_last_line_of_a_message_with_several_lines():
         parse_questions({"question": [{"text": ""}]}, "survey.toml")
     first, mistake, fix = str(error.value).splitlines()
     assert first == "expected questions without mistakes; got 1 in survey.toml:"
-    assert mistake.startswith("  question 1, text: ")
+    assert mistake.startswith("  question 1, text: expected a text; got ''. Fix: ")
     assert fix.startswith("Fix: correct these lines")
 
 

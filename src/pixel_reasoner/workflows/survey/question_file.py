@@ -35,7 +35,7 @@ class _Mistake(Exception):
     """A wrong value: what is expected, what it is, and how to correct it."""
 
     def __init__(self, expected: str, got: Any, fix: str) -> None:
-        shown = got if isinstance(got, str) else repr(got)
+        shown = got if isinstance(got, str) and got.strip() else repr(got)
         super().__init__(f"expected {expected}; got {shown[:80]}. Fix: {fix}")
 
 
