@@ -438,6 +438,20 @@ def test_the_exit_code_says_what_was_found(tmp_path, golden, run):
     assert run("inspect", photos, "--reference", golden, "--out", tmp_path / "two")[0] == 3
 
 
+def test_one_photo_is_named_in_the_singular_and_the_note_of_the_model_is_printed(
+    tmp_path, golden, run, monkeypatch
+):
+    model = ScriptedModel([r"\boxed{ok}"])
+    model.note = "This model only supports drawings."
+    monkeypatch.setattr("pixel_reasoner.api.load_model", lambda spec, config: model)
+    save(plate(6), tmp_path / "photos" / "good.png")
+    given = ("inspect", tmp_path / "photos", "--reference", golden, "--out", tmp_path / "run")
+    code, out, err = run(*given, "--model", "tiny", "--no-report")
+    assert code == 0
+    assert "1 photo: 1 ok" in out
+    assert "note: This model only supports drawings." in err
+
+
 def test_mistakes_are_refused_with_one_message(tmp_path, golden, run):
     photos = tmp_path / "photos"
     save(plate(6), photos / "good.png")

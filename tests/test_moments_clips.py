@@ -40,6 +40,7 @@ from pixel_reasoner.workflows.moments.moment import VideoMoments, moment_of
 from pixel_reasoner.workflows.moments.replies import labelled
 from pixel_reasoner.workflows.moments.sheets import (
     proof_frames,
+    proof_state,
     write_contact_sheets,
     write_proof_sheet,
 )
@@ -501,6 +502,9 @@ def test_a_proof_sheet_shows_the_ends_and_the_worst_frames(secret_clip, tmp_path
     assert {covered[0] - 1, covered[0], covered[-1], covered[-1] + 1} <= set(numbers)
     worst = min(found.boxes, key=lambda n: max(one.match for one in found.boxes[n]))
     assert worst in numbers
+    outside = {proof_state(found, n) for n in numbers if n not in found.boxes}
+    assert outside == {"before a span", "after a span"}
+    assert proof_state(found, covered[0]).startswith("match ")
     path = write_proof_sheet(found, index, tmp_path / "proof.webp")
     with Image.open(path) as sheet:
         assert sheet.width == 1920

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings, strategies as st
 
 import pixel_reasoner as pr
 from cli_fixture import assert_refused
-from doc_blocks import ROOT, blocks, run_commands
+from doc_blocks import ROOT, blocks, run_commands, run_python
 from moments_fixture import RATES, shown_numbers, write_test_clip
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.models.scripted import ScriptedModel
@@ -403,6 +403,46 @@ def test_the_command_prints_the_estimate_and_stops(run, clips, tmp_path):
     assert code == 0
     assert "estimate: " in printed
     assert not out.exists()
+
+
+def test_the_note_of_a_model_that_cannot_find_is_printed(run, clips, tmp_path):
+    given = (
+        "find",
+        str(clips["25"].path),
+        "-q",
+        "a car",
+        "--out",
+        str(tmp_path / "r"),
+        "--estimate",
+    )
+    assert run(*given)[2].startswith("note: This small model only supports PixelWorld")
+    endpoint = run(*given, "--endpoint", "http://127.0.0.1:9/v1")
+    assert (endpoint[0], endpoint[2]) == (0, "")
+
+
+def test_a_redaction_needs_a_model_that_finds_its_subjects_or_known_boxes(run, clips, tmp_path):
+    out = tmp_path / "r"
+    given = ("find", str(clips["25"].path), "-q", "a car", "--out", str(out), "--redact", "box")
+    result = run(*given)
+    assert_refused(result, "tiny", "--model", "--spans")
+    assert len(result[2].splitlines()) == 1
+    assert not out.exists()
+
+
+def test_a_missing_annotation_is_an_error_before_the_estimate(run, clips, tmp_path):
+    video = str(clips["25"].path)
+    no = tmp_path / "no"
+    assert_refused(
+        run("find", video, "-q", "a", "-o", str(tmp_path / "r"), "--annotation", str(no))
+    )
+
+
+def test_the_python_example_of_the_page_prints_what_it_shows(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = blocks(ROOT / "docs" / "find.md")
+    at = next(n for n, one in enumerate(page) if one.language == "python")
+    run_python(page[at].text, {"__name__": "__page__"}, "find.md")
+    assert capsys.readouterr().out == page[at + 1].text
 
 
 def test_the_command_cuts_a_corrected_table(run, clips, tmp_path):

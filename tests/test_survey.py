@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from PIL import Image
 import pixel_reasoner as pr
 import survey as benchmark
 from conftest import full_disk
+from doc_blocks import ROOT, blocks, run_commands
 from document_files import write_heic, write_locked_pdf, write_pdf
 from pixel_reasoner.cli import init
 from pixel_reasoner.errors import InputError, OutputError, UsageError
@@ -357,6 +359,20 @@ def test_other_questions_in_the_same_folder_are_rejected(pictures, tmp_path):
         list(pr.survey(pictures, {**RUST, "text": "Is it rusty?"}, YES, out=tmp_path / "run"))
 
 
+def test_the_message_about_other_questions_names_the_first_difference_alone(pictures, tmp_path):
+    more = [{"id": "n", "text": "How many?", "type": "count"}, {"id": "m", "text": "Which?"}]
+    list(pr.survey(pictures, [RUST, *more], YES, out=tmp_path / "run"))
+    changed = [RUST, {**more[0], "text": "How many are there?"}, more[1]]
+    for questions, words in (
+        (changed, 'survey.n.text = "How many?"; got "How many are there?"'),
+        ([RUST, more[0]], "; got null. Fix"),
+    ):
+        with pytest.raises(UsageError) as error:
+            list(pr.survey(pictures, questions, YES, out=tmp_path / "run"))
+        assert words in str(error.value)
+        assert len(str(error.value)) < 400 + len(str(tmp_path))
+
+
 def test_a_full_disk_is_one_error_and_the_rows_before_it_are_kept(pictures, tmp_path):
     out = tmp_path / "run"
     with full_disk(1200), pytest.raises(OutputError, match="run the same command again"):
@@ -412,6 +428,7 @@ def test_the_command_prints_counts_and_where_the_tables_are(run, pictures, quest
     command = ["survey", pictures, "-q", questions, "-o", out, "--max-new-tokens", 4]
     code, printed, errors = run(*command)
     assert (code, "bad.png" in errors) == (3, True)
+    assert errors.startswith("note: This small model only supports PixelWorld")
     assert printed.startswith("5 rows: ")
     assert f"in {out}" in printed
     assert {path.name for path in out.iterdir()} >= {
@@ -422,6 +439,19 @@ def test_the_command_prints_counts_and_where_the_tables_are(run, pictures, quest
     broken.unlink()
     code, printed, _ = run(*command)
     assert (code, printed.startswith("4 rows: ")) == (0, True)
+
+
+@pytest.mark.extras
+def test_the_first_survey_of_the_page_prints_what_it_shows(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    commands, shown = blocks(ROOT / "docs" / "survey.md")[:2]
+    before, rest = commands.text.split("cat > shapes.toml <<'END'\n")
+    questions, after = rest.split("END\n")
+    run_commands(before, run)
+    (tmp_path / "shapes.toml").write_text(questions)
+    code, printed, _ = run(*shlex.split(after)[1:])
+    assert (code, printed) == (0, shown.text)
+    assert "skipped" in printed
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,15 @@ def test_a_region_in_pixels_is_one_line_that_explains_fractions():
     assert "divide pixels by the width and height" in line
 
 
+def test_the_fix_is_the_last_line_of_a_message_with_several_lines():
+    with pytest.raises(UsageError) as error:
+        parse_questions({"question": [{"text": ""}]}, "survey.toml")
+    first, mistake, fix = str(error.value).splitlines()
+    assert first == "expected questions without mistakes; got 1 in survey.toml:"
+    assert mistake.startswith("  question 1, text: expected a text; got ''. Fix: ")
+    assert fix.startswith("Fix: correct these lines")
+
+
 def test_a_condition_on_a_number_needs_a_number():
     (line,) = mistakes(
         '[[question]]\nid = "n"\ntext = "?"\ntype = "number"\n[[question]]\ntext = "?"\nwhen = "n == x"'

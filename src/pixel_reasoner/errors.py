@@ -42,7 +42,8 @@ class PixelReasonerError(Exception):
     """
 
     def __init__(self, *, expected: str, got: str, fix: str) -> None:
-        super().__init__(f"expected {expected}; got {got}. Fix: {fix}")
+        end = "" if got.endswith("\n") else ". "  # a list ends with a line break
+        super().__init__(f"expected {expected}; got {got}{end}Fix: {fix}")
         self.expected = expected
         self.got = got
         self.fix = fix

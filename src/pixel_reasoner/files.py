@@ -9,6 +9,7 @@ import shutil
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 from uuid import uuid4
@@ -214,11 +215,39 @@ def check_settings(
         ) from error
     recorded = {name: before.get(name) for name in settings}
     for name, (earlier, now) in diff_settings(recorded, dict(settings)).items():
+        first, one, other = _first_difference(name, earlier, now)
         raise UsageError(
-            expected=f"the settings of the run in {path.parent}: {name} = {json.dumps(earlier)}",
-            got=json.dumps(now),
+            expected=f"the settings of the run in {path.parent}: {first} = {_short_json(one)}",
+            got=_short_json(other),
             fix="use another --out, or delete this folder",
         )
+
+
+def _first_difference(name: str, one: Any, other: Any) -> tuple[str, Any, Any]:
+    """Return the dotted name and both values of the first difference below lists of objects.
+
+    An object of a list is named by its id, or by its position from 1.
+
+    >>> _first_difference("survey", [{"id": "n", "text": "How many?"}], [{"id": "n", "text": "Any?"}])
+    ('survey.n.text', 'How many?', 'Any?')
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        key = next(key for key in {**one, **other} if one.get(key) != other.get(key))
+        return _first_difference(f"{name}.{key}", one.get(key), other.get(key))
+    if not (isinstance(one, list) and isinstance(other, list)):
+        return name, one, other
+    if not any(isinstance(value, dict) for value in (*one, *other)):
+        return name, one, other
+    pairs = enumerate(zip_longest(one, other), start=1)
+    number, (before, now) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
+    ids = [value.get("id") for value in (before, now) if isinstance(value, dict)]
+    label = ids[0] if len(ids) == 2 and ids[0] == ids[1] and ids[0] is not None else number
+    return _first_difference(f"{name}.{label}", before, now)
+
+
+def _short_json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
 
 
 def diff_settings(one: Any, other: Any, name: str = "") -> dict[str, list[Any]]:
@@ -236,6 +265,8 @@ def diff_settings(one: Any, other: Any, name: str = "") -> dict[str, list[Any]]:
     return {} if one == other else {name: [one, other]}
 
 
+MAX_SHOWN_CHARS = 200
+"""length of a setting in a message"""
 MAX_NAME_BYTES = 150
 """length of a file name derived from an external name; file systems allow 255 bytes"""
 _DEVICE_NAMES = frozenset(

@@ -28,3 +28,12 @@ def _symbol(match: re.Match[str]) -> str:
     if code < 0x20:
         return chr(0x2400 + code)  # the block of control pictures has the order of ASCII
     return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "video"), counted(2000, "video")
+    ('1 video', '2,000 videos')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -21,6 +21,7 @@ from pixel_reasoner.cli.options import (
     TemperatureOption,
     WithoutOption,
     given_options,
+    model_note,
     model_spec,
     reject_options,
     rollout_config,
@@ -31,6 +32,7 @@ from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import AnyModel
+    from pixel_reasoner.models.spec import ModelSpec
     from pixel_reasoner.moments_api import ClipOptions, FindSpec, FindSummary
 
 INCOMPLETE = 3
@@ -210,13 +212,13 @@ def find(
     2: a mistake in the command.
 
     Examples:
-        pixel-reasoner find talk.mp4 --query "a slide with a chart" --out runs/talk --export edl,vtt
+        pixel-reasoner find talk.mp4 --query "a slide with a chart" --model FOLDER_OR_HUB_ID --out runs/talk --export edl,vtt
 
-        pixel-reasoner find clips -q "a red car enters" -q "a person waves" --out runs/clips --estimate
+        pixel-reasoner find clips -q "a red car enters" -q "a person waves" --model FOLDER_OR_HUB_ID --out runs/clips --estimate
 
         pixel-reasoner find --spans runs/talk/moments.csv --out runs/cut --cut --handles 1s --reframe 9:16
 
-        pixel-reasoner find street.mp4 -q "a number plate" --out runs/safe --redact box
+        pixel-reasoner find street.mp4 -q "a number plate" --model FOLDER_OR_HUB_ID --out runs/safe --redact box
     """
     from pixel_reasoner import moments_api as api
 
@@ -231,11 +233,33 @@ def find(
         _run(spec, None)
         return
     named = model_spec(model, local, servers, concurrency=search.batch_size)
-    for line in api.estimate_find(spec, named).lines:
-        print_line((line, "dim"))
+    scripted = None if annotation is None else api.annotated_model(annotation)
+    note = model_note(named) if scripted is None else ""
+    _check_redaction(named, note, outputs.redact)
+    _print_estimate(spec, named, note)
     if cost.estimate or not _agreed(cost.yes):
         return
-    _run(spec, named if annotation is None else api.annotated_model(annotation))
+    _run(spec, scripted or named)
+
+
+def _check_redaction(named: ModelSpec, note: str, redact: str | None) -> None:
+    """Raise an error if a redaction would rely on a model whose folder has a note: it only supports some pictures."""
+    if note and redact is not None:
+        raise UsageError(
+            expected="a model that finds what --redact covers",
+            got=f"{named.name}. {note.partition(':')[0]}",
+            fix="name a model that can find it with --model or --endpoint, or give its boxes with --spans FILE",
+        )
+
+
+def _print_estimate(spec: FindSpec, named: ModelSpec, note: str) -> None:
+    from pixel_reasoner import moments_api as api
+
+    estimate = api.estimate_find(spec, named)
+    if note:  # after the mistakes that the estimate finds
+        warn(f"note: {note}")
+    for line in estimate.lines:
+        print_line((line, "dim"))
 
 
 def _spec(

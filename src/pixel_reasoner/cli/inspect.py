@@ -24,9 +24,11 @@ from pixel_reasoner.cli.options import (
 )
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.errors import UsageError
+from pixel_reasoner.text import counted
 
 if TYPE_CHECKING:
     from pixel_reasoner.inspection_api import Inspection, InspectionRun
+    from pixel_reasoner.models.registry import LoadedModel
     from pixel_reasoner.workflows.inspection.spec import SpecFile
 
 LAYOUTS = ("auto", "mvtec", "mvtec2", "visa", "realiad", "anomalib", "plain")
@@ -191,7 +193,7 @@ def inspect(
 
         pixel-reasoner inspect parts --split validation --max-miss-rate 0.02 --out runs/thresholds
     """
-    from pixel_reasoner import api, inspection_api
+    from pixel_reasoner import inspection_api
 
     spec = _spec(photos.spec)
     if results.review is not None:
@@ -201,15 +203,7 @@ def inspect(
     if results.max_miss_rate is not None:
         _choose_thresholds(run, results.max_miss_rate, models)
         return
-    if models.model is None:
-        reject_options(
-            [*given_options(models), *given_options(backend), *given_options(server)],
-            "without --model",
-            "add --model, or leave it out",
-        )
-    loaded = None
-    if models.model is not None:
-        loaded = api.load_model(model_spec(models.model, backend, server), run.config)
+    loaded = _loaded(models, backend, server, run)
     with progress_bars() as progress:
         done = inspection_api.run_inspection(
             run,
@@ -269,6 +263,25 @@ def _formats(given: Sequence[str]) -> list[str]:
     return [one.strip() for text in given for one in text.split(",") if one.strip()]
 
 
+def _loaded(
+    models: ModelOptions, backend: LocalOptions, server: ServerOptions, run: InspectionRun
+) -> LoadedModel | None:
+    """Return the model that is named, and print its note; None without `--model`."""
+    from pixel_reasoner import api
+
+    if models.model is None:
+        reject_options(
+            [*given_options(models), *given_options(backend), *given_options(server)],
+            "without --model",
+            "add --model, or leave it out",
+        )
+        return None
+    loaded = api.load_model(model_spec(models.model, backend, server), run.config)
+    if loaded.note:
+        warn(f"note: {loaded.note}")
+    return loaded
+
+
 def _review(path: Path, spec: SpecFile, out: Path, data: list[Path] | None) -> None:
     from pixel_reasoner import inspection_api
 
@@ -279,7 +292,9 @@ def _review(path: Path, spec: SpecFile, out: Path, data: list[Path] | None) -> N
             fix="leave them out; --out names the run",
         )
     done = inspection_api.review_run(path, spec.spec, out)
-    print_line(f"{done.rows} corrections, {done.changed} change a verdict: {done.out}")
+    print_line(
+        f"{counted(done.rows, 'correction')}, {done.changed} of them with another verdict: {done.out}"
+    )
     for reason, count in done.skipped.items():
         print_line(f"not used: {count} × {reason}")
 
@@ -303,12 +318,12 @@ def _print(done: Inspection, run: InspectionRun) -> None:
     """Print counts, rates and paths."""
     summary: dict[str, Any] = done.summary
     counts = ", ".join(f"{count} {name}" for name, count in summary["verdicts"].items())
-    print_line(f"{summary['photos']} photos: {counts}")
+    print_line(f"{counted(summary['photos'], 'photo')}: {counts}")
     if "parts" in summary:
         parts = dict(summary["parts"])
         total = parts.pop("count")
         print_line(
-            f"{total} parts: {', '.join(f'{count} {name}' for name, count in parts.items())}"
+            f"{counted(total, 'part')}: {', '.join(f'{count} {name}' for name, count in parts.items())}"
         )
     for name, title in (
         ("overkill", "overkill"),

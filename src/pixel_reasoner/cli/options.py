@@ -227,6 +227,21 @@ def model_spec(name: str, local: LocalOptions, servers: ServerOptions, **more: A
     )
 
 
+def model_note(spec: ModelSpec) -> str:
+    """Return the note of a local model folder for its users; empty for other models. No model is loaded.
+
+    >>> from pixel_reasoner.api import ModelSpec
+    >>> model_note(ModelSpec("tiny"))[:43], model_note(ModelSpec("owner/name"))
+    ('This small model only supports PixelWorld: ', '')
+    """
+    from pixel_reasoner.models.folder import folder_settings, model_folder
+
+    folder = model_folder(spec.name)
+    if spec.endpoints or not folder.is_dir():
+        return ""
+    return folder_settings(folder, spec.dialect).note
+
+
 def given_options(group: Any, names: Sequence[str] = ()) -> list[str]:
     """Return the options of a group whose values differ from the defaults; `names` limits them to some fields.
 

@@ -24,6 +24,7 @@ from pixel_reasoner.cli.options import (
     TimeoutOption,
     WithoutOption,
     given_options,
+    model_note,
     model_spec,
     reject_options,
     rollout_config,
@@ -379,15 +380,13 @@ def _serve(
 
 def _parts(spec: ModelSpec, studio: StudioOptions) -> list[ServerPart]:
     """Return the parts of the server."""
-    from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings, model_folder
+    from pixel_reasoner.models.folder import BUNDLED_MODELS
     from pixel_reasoner.server.mcp_part import McpPart
     from pixel_reasoner.server.studio_page import StudioPart
     from pixel_reasoner.server.traces import TracesPart
 
-    folder = model_folder(spec.name)
-    note = folder_settings(folder).note if not spec.endpoints and folder.is_dir() else ""
     roots = [root.expanduser() for root in studio.root or ()]
-    parts: list[ServerPart] = [TracesPart(), McpPart(roots, note)]
+    parts: list[ServerPart] = [TracesPart(), McpPart(roots, model_note(spec))]
     if not studio.no_studio:
         is_bundled = not spec.endpoints and spec.name in BUNDLED_MODELS
         parts.append(StudioPart(is_bundled=is_bundled))

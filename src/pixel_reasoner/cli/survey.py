@@ -19,6 +19,7 @@ from pixel_reasoner.cli.options import (
     ServerOptions,
     TemperatureOption,
     WithoutOption,
+    model_note,
     model_spec,
     rollout_config,
     with_groups,
@@ -203,6 +204,8 @@ def _spec(
 def _run(spec: SurveySpec, model: ModelSpec) -> None:
     from pixel_reasoner import workflow_api as api
 
+    if note := model_note(model):
+        warn(f"note: {note}")
     with progress_bars() as progress:
         summary = api.write_survey(spec, model, progress, warn)
     _print_summary(summary)

@@ -105,7 +105,7 @@ def teach(
             written = api.make_lesson(spec, progress, lines.add)
     finally:
         lines.print()
-    _print_written(written)
+    _print_written(written, has_level=source.pixelworld)
 
 
 class _SkippedLines:
@@ -130,12 +130,13 @@ class _SkippedLines:
             warn(f"skipped in all: {counts}")
 
 
-def _print_written(written: WrittenLesson) -> None:
+def _print_written(written: WrittenLesson, *, has_level: bool) -> None:
     steps = written.lesson.steps
     mistakes = sum(step.has_mistake for step in steps)
     worked = f", {mistakes} with a mistake and its correction" if mistakes else ""
     print_line(f"{len(steps)} question{'' if len(steps) == 1 else 's'}{worked}: {written.out}")
-    print_line(written.lesson.about)
+    if has_level:  # otherwise it repeats the line above
+        print_line(written.lesson.about)
     for name, reason in written.missing.items():
         warn(f"not written: {name}: {reason}")
     if "html" in written.files:

@@ -147,9 +147,9 @@ def data_files(data: Path, pattern: str) -> list[Path]:
     files = [data] if data.is_file() else sorted(data.glob(pattern))
     if not files:
         raise InputError(
-            expected=f"a folder with {pattern}",
-            got=f"{data}: {'none in it' if data.is_dir() else 'no such folder'}",
-            fix="give the folder of the data set with --data",
+            expected=f"a file, or a folder with {pattern}",
+            got=f"{data}: {'none in it' if data.is_dir() else 'no such file or folder'}",
+            fix="give the file or folder of the data set with --data",
         )
     return files
 

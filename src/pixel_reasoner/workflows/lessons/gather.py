@@ -65,6 +65,8 @@ def traces_of_runs(
                 trace = stored.trace
                 yield Found(f"{path}, trace {number}", trace, without.get(trace.question.id))
         except InputError as error:
+            if len(paths) == 1:
+                raise
             errors.append(error)
             skipped.add(str(path), "unreadable_file", error.got)
         else:

@@ -43,6 +43,7 @@ class Level(NamedTuple):
     families: tuple[Family, ...]
     size_px: int
     detail_px: int
+    """from level 2 on less than 2 pixels in the first view, where nobody can read it"""
     shapes: tuple[int, int]
     """fewest and most shapes in a picture, of which most are distractors"""
     mistakes: tuple[Kind, ...]
@@ -55,13 +56,14 @@ class Level(NamedTuple):
         'Level 1: one large detail among few shapes. Pictures with 3 to 4 shapes. The detail is 32 of 1,024 pixels high, 5 in the first view. One place to look.'
         """
         first_px = overview_detail_px(self.families[0], BUDGETS, self.params(self.families[0]))
+        seen = "less than 2" if first_px < 2 else f"{first_px:.0f}"
         kinds = [_FAMILY_WORDS[family].format(*self.shapes) for family in self.families]
         kinds = list(dict.fromkeys(kinds))
         has_several = bool({"relation", "count"} & set(self.families))
         sentences = [
             f"Level {number}: {self.summary}",
             f"{', '.join(kinds[:-1]) + ' and ' if kinds[1:] else ''}{kinds[-1]}".capitalize(),
-            f"The detail is {self.detail_px} of {self.size_px:,} pixels high, {first_px:.0f} in the first view",
+            f"The detail is {self.detail_px} of {self.size_px:,} pixels high, {seen} in the first view",
             "One or more places to look" if has_several else "One place to look",
         ]
         if self.mistakes:
@@ -69,9 +71,9 @@ class Level(NamedTuple):
         return ". ".join(sentences) + "."
 
     def params(self, family: Family) -> WorldParams:
-        """Return the sizes of a family. Frames of clips keep their size."""
+        """Return the sizes of a family. Frames of clips are smaller."""
         if family == "video":
-            return WorldParams(size_px=320, detail_px=16)
+            return WorldParams(size_px=640, detail_px=12)
         return WorldParams(size_px=self.size_px, detail_px=min(self.detail_px, self._most(family)))
 
     def _most(self, family: Family) -> int:
@@ -105,7 +107,7 @@ _LEVELS = {
         "one small detail among more shapes",
         ("attribute",),
         1024,
-        24,
+        12,
         (4, 6),
         (Kind.WRONG_ONCE,),
     ),
@@ -113,7 +115,7 @@ _LEVELS = {
         "several small details to compare, to add or to count",
         ("relation", "count"),
         1024,
-        20,
+        11,
         (4, 6),
         (Kind.WRONG_ONCE,),
     ),
@@ -121,7 +123,7 @@ _LEVELS = {
         "small print on pages, and clips where the right frame has to be found",
         ("infographic", "video"),
         1024,
-        16,
+        11,
         (3, 6),
         (Kind.TOO_WIDE, Kind.RESELECT),
     ),

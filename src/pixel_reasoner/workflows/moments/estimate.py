@@ -14,6 +14,7 @@ from pixel_reasoner.errors import InputError, PixelReasonerError, UsageError
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
+from pixel_reasoner.text import counted
 from pixel_reasoner.workflows.moments.find import SearchOptions
 from pixel_reasoner.workflows.moments.frames import decode_span
 from pixel_reasoner.workflows.moments.run import FindSpec, video_paths
@@ -191,15 +192,6 @@ def _decode_s(index: VideoIndex, options: SearchOptions, num_sampled: int) -> fl
 
 def _seconds(seconds: float) -> str:
     return "less than 1 s" if seconds < 1 else f"{seconds:,.0f} s"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "video"), counted(2000, "video")
-    ('1 video', '2,000 videos')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def parse_duration(text: str, name: str) -> Fraction:

@@ -165,16 +165,16 @@ def write_proof_sheet(
     tiles = []
     for place, picture in _pictures(output, [number - shift for number in numbers]):
         number = place + shift
-        some = redacted.boxes.get(number, ())
-        state = "no box" if not some else f"match {max(one.match for one in some):.2f}"
-        tile = _fitted(_marked(picture, [one.box for one in some]), tile_px)
-        tiles.append(_Tile(tile, f"{clock(index.time_s(number))}  {state}"))
+        boxes = [one.box for one in redacted.boxes.get(number, ())]
+        tile = _fitted(_marked(picture, boxes), tile_px)
+        tiles.append(_Tile(tile, f"{clock(index.time_s(number))}  {proof_state(redacted, number)}"))
     rows = [
         _tile_row(tiles[at : at + _COLUMNS], width, typesetter)
         for at in range(0, len(tiles), _COLUMNS)
     ]
     note = (
-        f"{len(redacted.boxes):,} covered frames, {redacted.num_bridged:,} of them without a match (covered wider). "
+        f"{len(redacted.boxes):,} covered frames, {redacted.num_bridged:,} of them without a match (covered wider); the frames just "
+        "before and after a covered span are shown too. "
         f"Still in the file: {'; '.join(redacted.left)}. A person must check the whole file before it is shared."
     )
     title = f"Proof sheet of {redacted.path.name}"
@@ -186,6 +186,16 @@ def write_proof_sheet(
         overwrite=overwrite,
     )
     return path
+
+
+def proof_state(redacted: RedactedFile, number: int) -> str:
+    """Return how certain the boxes of a frame are, or where a frame without a box is."""
+    if some := redacted.boxes.get(number, ()):
+        return f"match {max(one.match for one in some):.2f}"
+    is_before, is_after = number + 1 in redacted.boxes, number - 1 in redacted.boxes
+    if is_before and is_after:
+        return "between two spans"
+    return "before a span" if is_before else "after a span" if is_after else "no box"
 
 
 def proof_frames(redacted: RedactedFile, max_frames: int = MAX_PROOFS) -> list[int]:

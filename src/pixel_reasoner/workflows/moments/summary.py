@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pixel_reasoner.workflows.moments.estimate import counted
+from pixel_reasoner.text import counted
 from pixel_reasoner.workflows.moments.moment import Moment, VideoMoments
 from pixel_reasoner.workflows.moments.run import FindSummary
 from pixel_reasoner.workflows.moments.timecode import clock

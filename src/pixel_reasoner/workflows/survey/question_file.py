@@ -35,7 +35,7 @@ class _Mistake(Exception):
     """A wrong value: what is expected, what it is, and how to correct it."""
 
     def __init__(self, expected: str, got: Any, fix: str) -> None:
-        shown = got if isinstance(got, str) else repr(got)
+        shown = got if isinstance(got, str) and got.strip() else repr(got)
         super().__init__(f"expected {expected}; got {shown[:80]}. Fix: {fix}")
 
 
@@ -75,7 +75,7 @@ def parse_questions(table: Mapping[str, Any], name: str = "the questions") -> li
       question 1, type: expected yes_no, choice, number, count, text; got yesno. Fix: type = "yes_no"
       question 2 (n), txt: expected one of id, text, type, choices, when, region, unsure; got txt. Fix: rename it to text
       question 2 (n), text: expected a text; got none. Fix: text = "What is it?"
-    . Fix: correct these lines; `pixel-reasoner init survey` writes a commented example
+    Fix: correct these lines; `pixel-reasoner init survey` writes a commented example
     """
     reader = _Reader(table)
     questions = reader.read()
