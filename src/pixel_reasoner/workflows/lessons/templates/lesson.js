@@ -158,7 +158,8 @@ function ProgressLine({ at, total }) {
 /** A heading that receives the focus, so that a new part of the page is announced and in view. */
 function FocusHeading({ level, children }) {
   const heading = useRef(null);
-  useEffect(() => {
+  // Before the page is painted: later, the focus would be taken from a reader who has pressed a key already.
+  useLayoutEffect(() => {
     heading.current.focus({ preventScroll: true });
     heading.current.scrollIntoView({ block: "start", behavior: prefersReducedMotion() ? "auto" : "smooth" });
   }, []);
