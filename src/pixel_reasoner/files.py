@@ -111,6 +111,20 @@ def read_json_object(path: Path, expected: str, fix: str) -> dict[str, Any]:
         raise InputError(expected=expected, got=f"{path}: {reason(error)}", fix=fix) from error
 
 
+def read_secret(path: Path, max_bytes: int, expected: str, fix: str) -> str:
+    """Return the first `max_bytes` of a text file with keys or passwords, without a byte-order mark.
+
+    Raises:
+        InputError: it is unreadable or not UTF-8. No message contains its text.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(max_bytes).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        why = "not UTF-8" if isinstance(error, UnicodeError) else reason(error)
+        raise InputError(expected=expected, got=f"{path}: {why}", fix=fix) from None
+
+
 def write_bytes(content: bytes, path: Path) -> None:
     """Write a file atomically.
 

@@ -19,7 +19,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from pixel_reasoner.errors import InputError, install_command
-from pixel_reasoner.files import reason
+from pixel_reasoner.files import read_secret
 from pixel_reasoner.media.decode_errors import as_input_errors
 from pixel_reasoner.media.limits import check_file
 from pixel_reasoner.schema.geometry import MAX_SIDE_PX, Size
@@ -51,18 +51,12 @@ def read_passwords(path: Path | None) -> Passwords:
     if path is None:
         text = os.environ.get(PASSWORD_VARIABLE, "")
         return (SecretStr(text),) if text else ()
-    try:
-        with path.open("rb") as file:
-            lines = file.read(MAX_PASSWORD_FILE_BYTES).decode("utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            expected="a text file with one password per line",
-            got=f"{path}: {'not UTF-8' if isinstance(error, UnicodeError) else reason(error)}",
-            fix="check --pdf-password-file",
-        ) from None
+    expected = "a text file with one password per line"
+    text = read_secret(path, MAX_PASSWORD_FILE_BYTES, expected, "check --pdf-password-file")
+    lines = text.splitlines()
     if not any(lines):
         raise InputError(
-            expected="a text file with one password per line",
+            expected=expected,
             got=f"{path}, which has none",
             fix="write the password there",
         )

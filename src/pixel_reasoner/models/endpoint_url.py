@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
 
 from pixel_reasoner.errors import InputError, UsageError
-from pixel_reasoner.files import reason
+from pixel_reasoner.files import read_secret
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_KEY_BYTES = 16_384
@@ -26,18 +26,11 @@ def read_key(path: Path | None) -> str:
     """
     if path is None:
         return checked_key(os.environ.get(KEY_VARIABLE, ""), f"the variable {KEY_VARIABLE}")
-    try:
-        with path.open("rb") as file:
-            key = file.read(MAX_KEY_BYTES + 1).decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            expected="a file that contains a key",
-            got=f"{path}: {'not UTF-8' if isinstance(error, UnicodeError) else reason(error)}",
-            fix="check --key-file",
-        ) from None
+    expected = "a file that contains a key"
+    key = read_secret(path, MAX_KEY_BYTES + 1, expected, "check --key-file")
     if not key.strip():
         raise InputError(
-            expected="a file that contains a key",
+            expected=expected,
             got=f"{path}, which is empty",
             fix="write the key there",
         )

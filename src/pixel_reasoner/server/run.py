@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 import threading
@@ -44,7 +43,6 @@ class DrainingServer(uvicorn.Server):
         self.stopped_by: int | None = None
         """number of the signal"""
         self._draining: asyncio.Task[None] | None = None
-        self._is_frozen = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen."""
@@ -56,11 +54,6 @@ class DrainingServer(uvicorn.Server):
         """Stop if the model cannot be loaded. Called ten times a second."""
         if self.services.failure is not None:
             self.should_exit = True
-        if self.services.loaded is not None and not self._is_frozen:
-            self._is_frozen = True
-            # Libraries and the model stay until the end. Without this, a full garbage collection visits them, 0.3 s each.
-            gc.collect()
-            gc.freeze()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
