@@ -52,7 +52,6 @@ from pixel_reasoner.train.rollouts import (
     RolloutGenerator,
     TokenLimits,
     TrlTurnSource,
-    TurnSource,
     sampled_logprobs,
 )
 from pixel_reasoner.train.samples import (
@@ -62,6 +61,7 @@ from pixel_reasoner.train.samples import (
     token_sequences,
 )
 from pixel_reasoner.train.timing import StepTimer
+from pixel_reasoner.train.turn_source import TurnSource
 
 PER_TOKEN = (
     "old_per_token_logps",

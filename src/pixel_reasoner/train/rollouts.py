@@ -14,7 +14,7 @@ import time
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 
@@ -33,19 +33,7 @@ from pixel_reasoner.train.samples import (
     TrlRow,
     TurnPrompt,
 )
-
-
-class TurnSource(Protocol):
-    """Generator of one turn for each of several prompts."""
-
-    def clear(self) -> None:
-        """Clear everything computed with older weights. A new set of rollouts starts."""
-
-    def generate(
-        self, prompt_ids: Sequence[Sequence[int]], images: Sequence[Any] | None
-    ) -> tuple[list[list[int]], list[list[float]] | None]:
-        """Return the token ids of each turn, including the end token, and their log-probabilities if available."""
-        ...
+from pixel_reasoner.train.turn_source import TurnSource
 
 
 class TokenLimits(NamedTuple):
