@@ -56,7 +56,9 @@ _AT_LEAST = {
     **dict.fromkeys(
         ("questions_per_sync", "minibatch", "rollouts_at_once", "max_new_tokens"), (1, "")
     ),
-    **dict.fromkeys(("replay_exponent", "solved_weight", "unsolved_weight"), (0, "")),
+    **dict.fromkeys(
+        ("max_staleness", "replay_exponent", "solved_weight", "unsolved_weight"), (0, "")
+    ),
     **dict.fromkeys(("lora_rank", "lora_alpha", "ask_every", "ask_count", "sample_every"), (0, "")),
 }
 
@@ -144,6 +146,8 @@ class RlRun:
     """rollouts per gradient step, over all processes"""
     rollouts_at_once: int = 64
     """rollouts per generation batch of a process; a multiple of the group size"""
+    max_staleness: int = 0
+    """asynchronous rollouts: maximum number of policy syncs between the start of a group and its use; 0: lockstep"""
     max_turns: int = 6
     """maximum number of model messages per rollout"""
     max_new_tokens: int = 256

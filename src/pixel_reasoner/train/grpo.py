@@ -6,7 +6,7 @@ TRL computes advantages and losses, optimizes and scales. Its `rollout_func` hoo
     _calculate_rewards    rewards are computed from whole groups after the gather, because a group may span processes
     _get_per_token_...    log-probabilities of rollouts with pixels: TRL's hook passes no images
     _get_train_sampler    the order of questions depends only on the seed and the epoch
-    _save_checkpoint      a full disk gives one clear error
+    _save_checkpoint      a full disk gives one clear error; the unused questions of asynchronous rollouts are saved
     training_step         timing
 """
 
@@ -15,6 +15,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,10 +36,12 @@ from pixel_reasoner.schema.settings import (
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.rewards import TraceReward
 from pixel_reasoner.train import distributed
+from pixel_reasoner.train.async_rollouts import AsyncRollouts, async_rollouts
 from pixel_reasoner.train.batches import BatchBuilder, to_device
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.folder import CheckpointErrorsMixin
+from pixel_reasoner.train.folder import CheckpointErrorsMixin, checkpoint_errors
 from pixel_reasoner.train.model_card import ModelCardMixin
+from pixel_reasoner.train.question_order import question_row
 from pixel_reasoner.train.replay_buffer import ReplayBuffer, selective_replay, split_micro_batches
 from pixel_reasoner.train.rewards_table import (
     GroupRewards,
@@ -106,8 +110,12 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         self.timer = StepTimer()
         self._generated: list[GeneratedRollout] = []
         """rollouts that TRL currently scores"""
+        self._finished: list[GeneratedRollout] = []
+        """asynchronous rollouts that TRL scores next"""
         self._group_rewards: GroupRewards | None = None
         self._uses_sampled_logprobs = False
+        self._corrects_sampling = run.max_staleness > 0
+        """whether the loss has TRL's importance-sampling correction: rollouts are of another policy than the trained one"""
         _suppress_placeholders(trl["args"], trl["model"].config)
         _disable_response_parsing(trl["processing_class"].tokenizer)
         super().__init__(
@@ -128,6 +136,11 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
             MediaCache(max_entries=32),
             TokenLimits(self.max_completion_length, _max_context(self.model)),
         )
+        if (
+            self._corrects_sampling
+        ):  # TRL's correction of rollouts of any source depends on this attribute alone
+            self.use_vllm = True
+        self._async = async_rollouts(self) if run.max_staleness else None
 
     def _turn_source(self) -> TurnSource:
         return RolloutSource(self) if can_use_engine(self) else TrlTurnSource(self)
@@ -165,13 +178,21 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         self._num_trained = distributed.gather_sum(sum(one.num_trained for one in samples), self)
 
     def generate_samples(self, rows: list[dict[str, Any]]) -> list[RolloutSample]:
-        """Return one sample per row of this process, generated `rollouts_at_once` at a time."""
+        """Return one sample per row of this process, scored `rollouts_at_once` at a time.
+
+        Asynchronous rollouts are those of other rows, as many as have finished.
+        """
         size = self.run.rollouts_at_once
+        finished: list[GeneratedRollout] = []
+        if self._async is not None:
+            finished = self._next_finished(self._async)
+            rows = [question_row(one.trace.question) for one in finished]
         if len(rows) % self.run.group_size:
             size = len(rows)  # groups span processes, so every process must gather equally often
         self.samples = []
         samples: list[RolloutSample] = []
         for start in range(0, len(rows), size):
+            self._finished = finished[start : start + size]
             output = self._generate_and_score_completions(rows[start : start + size])
             samples += self._samples(output)
             self.samples += [one.trace for one in self._generated]
@@ -215,26 +236,56 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
 
     # --- rollouts ---
 
+    def _generate(self, prompts: list[Any]) -> Any:
+        """Generate rollouts. TRL would first send the weights to its own vLLM engine."""
+        self._last_loaded_step = self.state.global_step
+        return super()._generate(prompts)
+
+    def _next_finished(self, rollouts: AsyncRollouts) -> list[GeneratedRollout]:
+        """Return the asynchronous rollouts of the next policy sync."""
+        if not rollouts.is_started:  # a run that resumes
+            rollouts.questions.load(self._checkpoint_folder)
+        with self._generation_time() as generated:
+            for group in rollouts.next_groups(self._current_settings()):
+                generated += group
+        for name, value in rollouts.metrics.items():
+            self._metrics["train"][name].append(value)
+        return generated
+
+    def _current_settings(self) -> RunSettings:
+        """Return the settings of rollouts of the current policy."""
+        training = TrainingInfo(step=self.state.global_step)
+        return self._settings.model_copy(update={"training": training})
+
+    @contextmanager
+    def _generation_time(self) -> Iterator[list[GeneratedRollout]]:
+        """Measure generation and operations of the rollouts that the block appends to the yielded list."""
+        started, generated = time.perf_counter(), list[GeneratedRollout]()
+        yield generated
+        operated = sum(turn.operate_s for one in generated for turn in one.trace.turns)
+        self.timer.add("generation", max(0.0, time.perf_counter() - started - operated))
+        self.timer.add("operations", operated)
+
     def _generate_rollouts(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """Return rollouts of the questions that the prompts contain as JSON. This is TRL's `rollout_func`."""
         del trainer
-        started = time.perf_counter()
-        questions = [Question.from_line(prompt[0]["content"]) for prompt in prompts]
-        training = TrainingInfo(step=self.state.global_step)
-        settings = self._settings.model_copy(update={"training": training})
-        self._generated = self.generator.run(questions, settings)
-        operated = sum(turn.operate_s for one in self._generated for turn in one.trace.turns)
-        self.timer.add("generation", time.perf_counter() - started - operated)
-        self.timer.add("operations", operated)
+        if self._async is not None:
+            self._generated = self._finished
+        else:
+            questions = [Question.from_line(prompt[0]["content"]) for prompt in prompts]
+            with self._generation_time() as generated:
+                generated += self.generator.run(questions, self._current_settings())
+            self._generated = generated
         rows = [one.row for one in self._generated]
         has_logprobs = all(one.has_logprobs for one in self._generated)
-        self._uses_sampled_logprobs = has_logprobs and not self.use_vllm and self._is_misaligned
+        corrects = self._corrects_sampling and has_logprobs
+        self._uses_sampled_logprobs = has_logprobs and not corrects and self._is_misaligned
         return {
             "prompt_ids": [row.prompt_ids for row in rows],
             "completion_ids": [row.completion_ids for row in rows],
             "env_mask": [row.loss_mask for row in rows],
-            # TRL uses these to correct for the mismatch between vLLM and the trained model.
-            "logprobs": [row.logprobs for row in rows] if self.use_vllm and has_logprobs else None,
+            # TRL uses these to correct for the mismatch between the sampling and the trained policy.
+            "logprobs": [row.logprobs for row in rows] if corrects else None,
         }
 
     def _calculate_rewards(
@@ -300,6 +351,27 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         return bool(self.args.gradient_accumulation_steps % every)
 
     # --- steps ---
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train. Asynchronous generation ends with it."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            if self._async is not None:
+                self._async.close()
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint. Its last file makes it complete, so the questions are written first."""
+        if self._async is not None:
+            with checkpoint_errors(self.args.output_dir):
+                self._checkpoint_folder.mkdir(parents=True, exist_ok=True)
+                self._async.questions.save(self._checkpoint_folder, self._async.unused_numbers)
+        super()._save_checkpoint(*args, **kwargs)
+
+    @property
+    def _checkpoint_folder(self) -> Path:
+        """Folder of a checkpoint of the current step."""
+        return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """Train one micro-batch and log the seconds of a gradient step by phase."""

@@ -51,6 +51,7 @@ from pixel_reasoner.train.callbacks import (
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.folder import training_folder
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
+from pixel_reasoner.train.question_order import question_row
 from pixel_reasoner.train.reward_functions import load_reward
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
@@ -176,5 +177,4 @@ def load_questions(run: RlRun) -> list[Question]:
 
 def question_rows(questions: Iterable[Question]) -> Dataset:
     """Return questions as rows of a data set: TRL passes `prompt` to the rollouts, which need only the question."""
-    lines = [question.to_line() for question in questions]
-    return Dataset.from_dict({"prompt": [[{"role": "user", "content": line}] for line in lines]})
+    return Dataset.from_list(list(map(question_row, questions)))

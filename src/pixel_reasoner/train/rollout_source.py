@@ -9,7 +9,8 @@ of a question's rollouts, and removes finished sequences. Both sample from the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from pixel_reasoner.models.engine import (
     is_supported,
     unwrap_peft,
 )
+from pixel_reasoner.train.turn_source import GeneratedTurn, TurnRequest
 
 _KNOWN = frozenset({"max_new_tokens", "suppress_tokens"})
 """keys of `generation_kwargs` that the engine supports"""
@@ -60,6 +62,10 @@ class RolloutSource:
             trainer.eos_token_ids,
             sampler=build_sampler(trainer.generation_config),
         )
+        self._requests: dict[int, EngineSequence] = {}
+        """requests in progress by the number of their rollout"""
+        self._finished: dict[int, EngineSequence] = {}
+        """last turn of each rollout that has not stopped"""
 
     def clear(self) -> None:
         """Clear the KV cache, which changed weights make invalid."""
@@ -80,14 +86,59 @@ class RolloutSource:
             EngineSequence(list(ids), tuple(map(ImageInput.of, some or ())), max_new_tokens)
             for ids, some in zip(prompt_ids, images, strict=True)
         ]
-        # In training mode, layers with gradient checkpointing return no keys and values.
+        with self._inference():
+            self.engine.run(sequences)
+        return [one.new_ids for one in sequences], [one.logprobs for one in sequences]
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """Generate in evaluation mode: in training mode, layers with gradient checkpointing return no keys and values."""
         model = self.engine.model
         training = model.training
         model.eval()
         with self.trainer.accelerator.autocast():
-            self.engine.run(sequences)
+            yield
         model.train(training)
-        return [one.new_ids for one in sequences], [one.logprobs for one in sequences]
+
+    # --- continuous generation ---
+
+    def submit(self, request: TurnRequest) -> None:
+        """Queue a request."""
+        images = tuple(map(ImageInput.of, request.images))
+        sequence = EngineSequence(list(request.prompt_ids), images, request.max_new_tokens)
+        self._requests[request.key] = sequence
+        self.engine.add_request(sequence)
+
+    def poll(self, timeout_s: float) -> list[GeneratedTurn]:
+        """Run the engine until a turn finishes. The timeout has no effect, so that the result depends on no clock."""
+        del timeout_s
+        finished: list[EngineSequence] = []
+        with self._inference():
+            while self.engine.has_unfinished and not finished:
+                finished = self.engine.step()
+        keys = [key for key, one in self._requests.items() if one in finished]
+        self._finished |= {key: self._requests.pop(key) for key in keys}
+        return [_generated(key, self._finished[key]) for key in keys]
+
+    def release(self, key: int) -> None:
+        """Free the keys and values of a rollout that has stopped."""
+        sequence = self._finished.pop(key, None)
+        if sequence is not None:
+            self.engine.release(sequence)
+
+    def interrupt(self) -> list[GeneratedTurn]:
+        """End all requests in progress and return what they have generated."""
+        turns = [_generated(key, one, is_interrupted=True) for key, one in self._requests.items()]
+        for one in self._requests.values():
+            self.engine.cancel(one)
+        self._requests.clear()
+        return turns
+
+
+def _generated(
+    key: int, sequence: EngineSequence, *, is_interrupted: bool = False
+) -> GeneratedTurn:
+    return GeneratedTurn(key, sequence.new_ids, list(sequence.logprobs), is_interrupted)
 
 
 def _weights(trainer: Any) -> Any:

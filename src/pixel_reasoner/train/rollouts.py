@@ -60,7 +60,9 @@ class GeneratedRollout(NamedTuple):
 
 
 @dataclass(eq=False)
-class _ActiveRollout:
+class ActiveRollout:
+    """Rollout in progress, with its token sequences."""
+
     rollout: Rollout
     tokens: ConversationTokens
     prompt: TurnPrompt | None = None
@@ -101,23 +103,23 @@ class RolloutGenerator:
             InputError: unusable media.
         """
         self.source.clear()
-        active = self._begin(questions)
+        active = self.begin(questions)
         has_logprobs = True
         while waiting := [one for one in active if one.prompt is not None]:
             has_logprobs = self._round(waiting) and has_logprobs
-        for one in active:
-            one.tokens.drop_empty_sequence()
-        return [
-            GeneratedRollout(one.rollout.trace(settings), one.tokens.sequences, has_logprobs)
-            for one in active
-        ]
+        return [self.finish(one, settings, has_logprobs=has_logprobs) for one in active]
 
-    def _begin(self, questions: Sequence[Question]) -> list[_ActiveRollout]:
-        active: list[_ActiveRollout] = []
+    def begin(self, questions: Sequence[Question]) -> list[ActiveRollout]:
+        """Return a new rollout of each question, with its first prompt.
+
+        Raises:
+            InputError: unusable media.
+        """
+        active: list[ActiveRollout] = []
         for number, question in enumerate(questions):
             context = self.contexts.open(question, self.budgets, self.config.media)
             rollout = Rollout(question, self.prompting, self.config, context)
-            one = _ActiveRollout(rollout, ConversationTokens(self.encoder))
+            one = ActiveRollout(rollout, ConversationTokens(self.encoder))
             if number and question == questions[number - 1]:
                 prompt = active[-1].prompt  # all rollouts of a group share the first prompt
             else:
@@ -128,7 +130,7 @@ class RolloutGenerator:
             active.append(one)
         return active
 
-    def _round(self, waiting: Sequence[_ActiveRollout]) -> bool:
+    def _round(self, waiting: Sequence[ActiveRollout]) -> bool:
         """Generate and process one turn of each rollout. Returns whether log-probabilities are available."""
         started = time.perf_counter()
         prompts = [one.prompt for one in waiting if one.prompt is not None]
@@ -138,14 +140,22 @@ class RolloutGenerator:
         )
         seconds = (time.perf_counter() - started) / len(waiting)
         for number, one in enumerate(waiting):
-            self._take(one, ids[number], logprobs[number] if logprobs else (), seconds)
+            self.take_turn(one, ids[number], logprobs[number] if logprobs else (), seconds)
         for one in waiting:
-            one.prompt = self._next_prompt(one) if one.rollout.stop is None else None
+            self.prepare_turn(one)
         return logprobs is not None
 
-    def _take(
-        self, one: _ActiveRollout, ids: list[int], logprobs: Sequence[float], seconds: float
+    def take_turn(
+        self, one: ActiveRollout, ids: list[int], logprobs: Sequence[float], seconds: float
     ) -> None:
+        """Append a generated turn to a rollout and execute its calls.
+
+        Args:
+            one: rollout with a prompt.
+            ids: generated ids, including the end token.
+            logprobs: their log-probabilities, if available.
+            seconds: generation time.
+        """
         assert one.prompt is not None
         num_prompt = len(one.prompt.ids)
         if one.rollout.turns:  # as in TRL, only the turn limit applies to the first turn
@@ -163,7 +173,18 @@ class RolloutGenerator:
         )
         one.rollout.take(completion, seconds)
 
-    def _next_prompt(self, one: _ActiveRollout) -> TurnPrompt | None:
+    def prepare_turn(self, one: ActiveRollout) -> None:
+        """Set the prompt of the next turn, or None if the rollout has stopped."""
+        one.prompt = self._next_prompt(one) if one.rollout.stop is None else None
+
+    def finish(
+        self, one: ActiveRollout, settings: RunSettings, *, has_logprobs: bool
+    ) -> GeneratedRollout:
+        """Return a stopped rollout."""
+        one.tokens.drop_empty_sequence()
+        return GeneratedRollout(one.rollout.trace(settings), one.tokens.sequences, has_logprobs)
+
+    def _next_prompt(self, one: ActiveRollout) -> TurnPrompt | None:
         """Return the prompt after an executed call; None if it is too long, which stops the rollout."""
         prompt = one.tokens.next_prompt(one.rollout.messages())
         num_completion = len(prompt.ids) - one.num_first_prompt

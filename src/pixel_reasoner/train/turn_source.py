@@ -29,7 +29,7 @@ class TurnRequest(NamedTuple):
     """Request to generate one turn, or the rest of an interrupted turn."""
 
     key: int
-    """unique among the requests in progress"""
+    """number of the rollout, which has one request in progress at most"""
     prompt_ids: Sequence[int]
     """the whole conversation so far, with one placeholder token per visual token"""
     images: Sequence[Any]
@@ -63,6 +63,9 @@ class ContinuousTurnSource(TurnSource, Protocol):
             EndpointError: the server does not answer.
         """
         ...
+
+    def release(self, key: int) -> None:
+        """Free what is cached of a rollout that has stopped."""
 
     def interrupt(self) -> list[GeneratedTurn]:
         """End all requests in progress and return what they have generated: tokens of new weights must not use older keys and values."""
