@@ -66,7 +66,7 @@ def trainer_in(folder: Path) -> tuple[PixelReasonerTrainer, list[Any]]:
 def lockstep(trainer: Any, order: QuestionOrder) -> Callable[[], list[GeneratedRollout]]:
     def sync() -> list[GeneratedRollout]:
         rollouts: list[GeneratedRollout] = []
-        questions = [next(order).question for _ in range(GROUPS) for _ in range(1)]
+        questions = [next(order).question for _ in range(GROUPS)]
         rows = [one for one in questions for _ in range(GROUP_SIZE)]
         for start in range(0, len(rows), RUNNING):
             rollouts += trainer.generator.run(rows[start : start + RUNNING], trainer._settings)
@@ -96,9 +96,10 @@ def main() -> None:
                 order = QuestionOrder(questions, seed=number, rank=0, world=1)
                 sync = kind(trainer, order)
                 sync()  # the first one of an asynchronous run only fills the batch
-                started = time.perf_counter()
+                started, cpu_started = time.perf_counter(), time.process_time()
                 found = [one for _ in range(SYNCS) for one in sync()]
                 seconds = time.perf_counter() - started
+                cpu = time.process_time() - cpu_started
                 trainer.generator.source.interrupt()
                 trainer.generator.source.clear()
                 rates.setdefault(kind.__name__, []).append(len(found) / seconds)
@@ -106,7 +107,7 @@ def main() -> None:
                 lengths = [sum(one.row.loss_mask) for one in found]
                 tokens += lengths
                 print(
-                    f"{kind.__name__}: {len(found) / seconds:.2f} rollouts/s, {sum(lengths) / seconds:.0f} tokens/s",
+                    f"{kind.__name__}: {len(found) / seconds:.2f} rollouts/s, {len(found) / cpu:.2f} per CPU second, {sum(lengths) / seconds:.0f} tokens/s",
                     flush=True,
                 )
             ratios.append(rates["asynchronous"][-1] / rates["lockstep"][-1])

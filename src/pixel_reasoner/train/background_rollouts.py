@@ -1,0 +1,80 @@
+"""Asynchronous rollouts in a thread of their own: a server generates while this process trains."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from pixel_reasoner.schema.settings import RunSettings
+from pixel_reasoner.train.async_rollouts import AsyncRollouts
+from pixel_reasoner.train.rollouts import GeneratedRollout
+
+_PAUSE_S = 0.001
+"""time in which the trainer can take the lock; Python's locks are not fair"""
+_IDLE_S = 0.02
+
+
+class BackgroundRollouts(AsyncRollouts):
+    """Asynchronous rollouts that continue between two calls of `next_groups`.
+
+    One lock protects all state. The thread holds it for one poll; `next_groups` holds it while the weights change.
+    """
+
+    _settings: RunSettings
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._lock = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._is_closed = False
+
+    def next_groups(self, settings: RunSettings) -> list[list[GeneratedRollout]]:
+        """Return the groups of the next policy sync, as soon as enough have finished.
+
+        Raises:
+            PixelReasonerError: an error of the thread.
+        """
+        with self._lock:
+            self._raise_error()
+            self._sync += 1
+            self._settings = settings
+            self._continue_with_new_weights()
+        self._start_thread()
+        with self._lock:
+            while not self._is_ready():
+                self._raise_error()
+                self._lock.wait(timeout=1.0)
+            return self._take_groups()
+
+    def close(self) -> None:
+        """End the thread and interrupt all rollouts."""
+        self._is_closed = True
+        if self._thread is not None:
+            self._thread.join()
+        super().close()
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._generate, name="rollouts", daemon=True)
+            self._thread.start()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _generate(self) -> None:
+        while not self._is_closed:
+            with self._lock:
+                try:
+                    self._start_groups(self._settings)
+                    is_idle = not self._running
+                    if not is_idle:
+                        self._advance()
+                except BaseException as error:  # noqa: BLE001 - raised in the thread of the trainer
+                    self._error = error
+                    return
+                finally:
+                    self._lock.notify_all()
+            time.sleep(_IDLE_S if is_idle else _PAUSE_S)
