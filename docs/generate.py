@@ -1,6 +1,6 @@
 """Write the reference pages that come from the code: `--help` of every command, and keys of config files.
 
-    python docs/generate.py        # writes the pages of `PAGES` and the JSON schema of reports into docs/reference
+    python docs/generate.py        # writes the pages of `PAGES` into docs/reference, and the results in docs/clusters.md
 
 A test compares the files with what this script returns.
 """
@@ -193,6 +193,38 @@ def report_schema() -> str:
     return json.dumps(schema, indent=1) + "\n"
 
 
+# --- executed cluster paths ---
+
+CLUSTERS = Path(__file__).parent / "clusters.md"
+CLUSTER_RESULTS = Path(__file__).parents[1] / "dev" / "clusters"
+_BEGIN, _END = "<!-- generated: executed paths -->\n", "<!-- end -->\n"
+
+
+def clusters() -> str:
+    """Return the page of cluster paths with the results in `dev/clusters`."""
+    before, rest = CLUSTERS.read_text(encoding="utf-8").split(_BEGIN)
+    after = rest.split(_END)[1]
+    parts = [_executed(path) for path in sorted(CLUSTER_RESULTS.glob("*.json"))]
+    return before + _BEGIN + "\n" + "\n".join(parts) + "\n" + _END + after
+
+
+def _executed(path: Path) -> str:
+    """Return the section of one part, a file of `benchmarks/clusters/record.py`."""
+    value = json.loads(path.read_text(encoding="utf-8"))
+    versions = ", ".join(f"{name} {version}" for name, version in value["versions"].items())
+    rows = [
+        f"| {one['path']} | {one['measure']} | {one['value']} | {one['floor']} | {'yes' if one['passed'] else '**no**'} |"
+        for one in value["results"]
+    ]
+    return (
+        f"## Executed: {value['part']}\n\n"
+        f"{value['date']}, {value['machine']}, {value['seconds']} s: {versions}.\n\n"
+        "| path | measured | value | required | reached |\n| --- | --- | --- | --- | --- |\n"
+        + "\n".join(rows)
+        + "\n"
+    )
+
+
 PAGES = {
     "command-line.md": command_line,
     "config.md": config,
@@ -203,3 +235,4 @@ PAGES = {
 if __name__ == "__main__":
     for name, page in PAGES.items():
         (REFERENCE / name).write_text(page(), encoding="utf-8")
+    CLUSTERS.write_text(clusters(), encoding="utf-8")

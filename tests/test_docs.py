@@ -122,9 +122,11 @@ def test_the_table_of_servers_equals_the_code():
 
 
 @pytest.mark.extras
-def test_reference_pages_are_up_to_date():
-    for name, page in runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"].items():
+def test_generated_pages_are_up_to_date():
+    script = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    for name, page in script["PAGES"].items():
         assert text(f"docs/reference/{name}") == page(), "python docs/generate.py writes it"
+    assert text("docs/clusters.md") == script["clusters"](), "python docs/generate.py writes it"
 
 
 def test_every_export_is_in_the_reference():
