@@ -28,8 +28,9 @@ ANSWERS = "Answers and operations"
 REWARDS = "Rewards"
 OPTIMIZATION = "Optimization"
 VALIDATION = "Validation"
-ROLLOUTS = "Rollouts and time"
-SECTIONS = (ANSWERS, REWARDS, OPTIMIZATION, VALIDATION, ROLLOUTS)
+ROLLOUTS = "Rollouts"
+SPEED = "Time, speed and memory"
+SECTIONS = (ANSWERS, REWARDS, OPTIMIZATION, VALIDATION, ROLLOUTS, SPEED)
 """sections of a report, in order"""
 
 
@@ -186,12 +187,86 @@ PANELS = (
     ),
     Panel(
         "seconds per step",
-        ("seconds/generation", "seconds/operations", "seconds/update"),
-        "Where the time goes.",
-        ROLLOUTS,
+        ("seconds/step", "perf/min/seconds/step", "perf/max/seconds/step"),
+        "Validation, checkpoints and logs between steps are not included.",
+        SPEED,
         "seconds",
         0,
-        labels=("generation", "operations", "update"),
+        labels=("mean", "fastest process", "slowest process"),
+    ),
+    Panel(
+        "share of a step: work",
+        tuple(f"perf/share/{name}" for name in ("generation", "operations", "reward", "update")),
+        "Where the time goes. The rest is waiting, log-probabilities and the replay buffer.",
+        SPEED,
+        "share",
+        0,
+        1,
+        labels=("generation", "operations", "reward", "update"),
+    ),
+    Panel(
+        "share of a step: waiting and overhead",
+        tuple(f"perf/share/{name}" for name in ("data", "ranks", "logprobs", "other")),
+        "Waiting for batches means too little decoding; waiting for processes, rollouts of unequal length.",
+        SPEED,
+        "share",
+        0,
+        labels=(
+            "waiting for data",
+            "waiting for processes",
+            "log-probabilities",
+            "replay buffer",
+        ),
+        better="lower",
+    ),
+    Panel(
+        "generated tokens per second",
+        ("perf/generated_tokens_per_s",),
+        "Of all processes, per second of generation.",
+        SPEED,
+        "tokens per second",
+        0,
+        better="higher",
+    ),
+    Panel(
+        "trained tokens per second",
+        ("perf/trained_tokens_per_s",),
+        "Tokens in forward and backward passes of all processes without padding, per second of the update.",
+        SPEED,
+        "tokens per second",
+        0,
+        better="higher",
+    ),
+    Panel(
+        "model FLOPs utilization (MFU)",
+        ("perf/mfu", "perf/mfu_generation", "perf/mfu_update"),
+        "Share of the peak of the devices that the computations of the model use. Decoding is limited by memory: "
+        "its MFU is low.",
+        SPEED,
+        "share",
+        0,
+        labels=("step", "generation", "update"),
+        better="higher",
+    ),
+    Panel(
+        "memory of a process",
+        ("perf/memory_gib", "perf/min/memory_gib", "perf/max/memory_gib", "perf/peak_memory_gib"),
+        "Resident memory. A line that keeps rising is a leak.",
+        SPEED,
+        "GiB",
+        0,
+        labels=("now", "smallest process", "largest process", "peak so far"),
+        better="lower",
+    ),
+    Panel(
+        "memory of a GPU",
+        ("perf/cuda_memory_gib", "perf/min/cuda_memory_gib", "perf/max/cuda_memory_gib"),
+        "Largest reserved memory so far.",
+        SPEED,
+        "GiB",
+        0,
+        labels=("mean", "smallest process", "largest process"),
+        better="lower",
     ),
 )
 KNOWN = frozenset(name for panel in PANELS for name in panel.names)

@@ -36,7 +36,9 @@ def training_folder(run: SftRun | RlRun, args: Any) -> Iterator[Path]:
     """
     out = Path(run.out)
     with FolderLock(out) if args.process_index == 0 else nullcontext():
-        check_settings(out / RUN, _settings(run), lambda before: _continued(before, run))
+        settings = _settings(run)
+        del settings["monitor"]  # may change between starts
+        check_settings(out / RUN, settings, lambda before: _continued(before, run))
         try:
             yield out
         except PixelReasonerError:

@@ -7,13 +7,11 @@ TRL computes advantages and losses, optimizes and scales. Its `rollout_func` hoo
     _get_per_token_...    log-probabilities of rollouts with pixels: TRL's hook passes no images
     _get_train_sampler    the order of questions depends only on the seed and the epoch
     _save_checkpoint      a full disk gives one clear error
-    training_step         timing
 """
 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -60,7 +58,7 @@ from pixel_reasoner.train.samples import (
     completion_spans,
     token_sequences,
 )
-from pixel_reasoner.train.timing import StepTimer
+from pixel_reasoner.train.throughput import ThroughputMixin
 from pixel_reasoner.train.turn_source import TurnSource
 
 PER_TOKEN = (
@@ -73,7 +71,7 @@ PER_TOKEN = (
 ADVANTAGE = "advantage"
 
 
-class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
+class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
     """`GRPOTrainer` on rollouts with visual operations.
 
     Args:
@@ -103,7 +101,6 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         """traces of the last policy sync"""
         self.sample_rewards: list[dict[str, float]] = []
         """reward terms and advantage of each of them, before replay"""
-        self.timer = StepTimer()
         self._generated: list[GeneratedRollout] = []
         """rollouts that TRL currently scores"""
         self._group_rewards: GroupRewards | None = None
@@ -146,10 +143,12 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         steps = self.args.steps_per_generation
         step = self._step % (steps * self.num_iterations)
         if step == 0 or self._buffered_inputs is None:
-            with self.timer.phase("rollouts"):
+            with self.meter.phase("other"):
                 self._fill_buffer(generation_batch, steps)
         assert self._buffered_inputs is not None
-        batch = to_device(self._buffered_inputs.get(step), self.accelerator.device)
+        with self.meter.phase("data"):
+            batch = self._buffered_inputs.get(step)
+        batch = to_device(batch, self.accelerator.device)
         return batch | {"num_items_in_batch": self._num_trained}
 
     def _fill_buffer(self, questions: list[dict[str, Any]], steps: int) -> None:
@@ -218,14 +217,13 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
     def _generate_rollouts(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """Return rollouts of the questions that the prompts contain as JSON. This is TRL's `rollout_func`."""
         del trainer
-        started = time.perf_counter()
         questions = [Question.from_line(prompt[0]["content"]) for prompt in prompts]
         training = TrainingInfo(step=self.state.global_step)
         settings = self._settings.model_copy(update={"training": training})
-        self._generated = self.generator.run(questions, settings)
-        operated = sum(turn.operate_s for one in self._generated for turn in one.trace.turns)
-        self.timer.add("generation", time.perf_counter() - started - operated)
-        self.timer.add("operations", operated)
+        with self.meter.phase("generation"):
+            self._generated = self.generator.run(questions, settings)
+            self.meter.add_rollouts(self._generated, is_remote=self._is_generator_remote)
+        self.meter.wait_for_ranks(self)
         rows = [one.row for one in self._generated]
         has_logprobs = all(one.has_logprobs for one in self._generated)
         self._uses_sampled_logprobs = has_logprobs and not self.use_vllm and self._is_misaligned
@@ -245,7 +243,8 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         # TRL gathers both for a log that is not used here.
         prompts[:] = [[]] * len(prompts)
         completions[:] = [[]] * len(completions)
-        local = self.reward_table.rows([one.trace for one in self._generated])
+        with self.meter.phase("reward"):
+            local = self.reward_table.rows([one.trace for one in self._generated])
         table = distributed.gather_rows(local, self)
         self._group_rewards = reward_terms(table, self.run)
         for name, value in rollout_metrics(table).items():
@@ -260,7 +259,8 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
             self._uses_sampled_logprobs = False
             logprobs = sampled_logprobs(self._generated)
         else:
-            logprobs = self._logprobs_of_rollouts(model, more["batch_size"])
+            with self.meter.phase("logprobs"):
+                logprobs = self._logprobs_of_rollouts(model, more["batch_size"])
         return logprobs.to(self.accelerator.device), None, None
 
     def _logprobs_of_rollouts(self, model: Any, batch_size: int) -> torch.Tensor:
@@ -294,23 +294,14 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         return found
 
     @property
+    def _is_generator_remote(self) -> bool:
+        return bool(self.use_vllm and self.args.vllm_mode == "server")
+
+    @property
     def _is_misaligned(self) -> bool:
         """Return whether rollouts are older than some updates on them, with TRL's rule."""
         every = self.args.steps_per_generation * self.num_iterations
         return bool(self.args.gradient_accumulation_steps % every)
-
-    # --- steps ---
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Train one micro-batch and log the seconds of a gradient step by phase."""
-        if self._step % self.current_gradient_accumulation_steps == 0:
-            self.timer.reset()
-        with self.timer.phase("step"):
-            loss = super().training_step(*args, **kwargs)
-        if self._step % self.current_gradient_accumulation_steps == 0:
-            for name, value in self.timer.metrics().items():
-                self._metrics["train"][f"seconds/{name}"].append(value)
-        return loss
 
 
 class _EpochOrder:
