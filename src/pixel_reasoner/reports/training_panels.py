@@ -195,31 +195,6 @@ PANELS = (
         labels=("mean", "fastest process", "slowest process"),
     ),
     Panel(
-        "share of a step: work",
-        tuple(f"perf/share/{name}" for name in ("generation", "operations", "reward", "update")),
-        "Where the time goes. The rest is waiting, log-probabilities and the replay buffer.",
-        SPEED,
-        "share",
-        0,
-        1,
-        labels=("generation", "operations", "reward", "update"),
-    ),
-    Panel(
-        "share of a step: waiting and overhead",
-        tuple(f"perf/share/{name}" for name in ("data", "ranks", "logprobs", "other")),
-        "Waiting for batches means too little decoding; waiting for processes, rollouts of unequal length.",
-        SPEED,
-        "share",
-        0,
-        labels=(
-            "waiting for data",
-            "waiting for processes",
-            "log-probabilities",
-            "replay buffer",
-        ),
-        better="lower",
-    ),
-    Panel(
         "generated tokens per second",
         ("perf/generated_tokens_per_s",),
         "Of all processes, per second of generation.",
@@ -269,7 +244,20 @@ PANELS = (
         better="lower",
     ),
 )
-KNOWN = frozenset(name for panel in PANELS for name in panel.names)
+PHASES = {
+    "update": "update",
+    "generation": "generation",
+    "operations": "operations",
+    "logprobs": "log-probabilities",
+    "reward": "reward",
+    "ranks": "waiting for processes",
+    "data": "waiting for data",
+    "other": "replay buffer",
+}
+"""phase of a gradient step -> its name, in the order of a chart from the bottom"""
+KNOWN = frozenset(name for panel in PANELS for name in panel.names) | {
+    f"seconds/{name}" for name in PHASES
+}
 """metrics that must be numbers in a log"""
 _VALIDATION = re.compile(r"ask/(?P<family>[^/]+)/(?P<group>.+)/(?P<metric>accuracy|rapr)")
 _REWARD = re.compile(r"rewards/(?P<name>[^/]+)/mean")
