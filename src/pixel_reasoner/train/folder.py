@@ -21,6 +21,9 @@ from pixel_reasoner.train.config import RlRun, SftRun
 _LENGTHS = ("max_steps", "num_train_epochs")
 """TRL options that may be increased to continue a finished run"""
 
+_CREDENTIALS = ("hub_token", "push_to_hub_token")
+"""TRL options that are never written"""
+
 
 @contextmanager
 def training_folder(run: SftRun | RlRun, args: Any) -> Iterator[Path]:
@@ -59,7 +62,11 @@ def save_run_settings(run: SftRun | RlRun) -> None:
 
 
 def _settings(run: SftRun | RlRun) -> dict[str, Any]:
-    return dict(json.loads(json.dumps(asdict(run))))
+    """Return the settings of a run as JSON values, without credentials: reports show them."""
+    settings = dict(json.loads(json.dumps(asdict(run))))
+    for name in _CREDENTIALS:
+        settings["trl"].pop(name, None)
+    return settings
 
 
 def _continued(before: dict[str, Any], run: SftRun | RlRun) -> dict[str, Any]:
