@@ -17,7 +17,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve lint check test test-slow browser h5p coverage dist test-dist test-lowest test-python adapters clients vllm clusters space attack \
+.PHONY: install demo docs docs-serve lint check test test-slow browser h5p coverage dist test-dist test-lowest test-python adapters trackers clients vllm clusters space attack \
 	format tiny benchmarks clean
 
 install: $(STAMP)
@@ -134,6 +134,13 @@ adapters:
 	.venv-exports/bin/python -m pytest -q tests/test_inspection_adapters.py
 	$(MAKE) .venv-space/.installed
 	.venv-space/bin/python -m pytest -q tests/test_space.py
+	$(MAKE) trackers
+
+# W&B and MLflow with the versions of the lock, next to the packages of the main environment: another torch would take gigabytes.
+trackers: install
+	test -d .venv-trackers/wandb || $(BIN)/python -m pip install --quiet --target .venv-trackers --constraint constraints.txt \
+		wandb mlflow-skinny sqlalchemy alembic
+	PYTHONPATH=.venv-trackers $(BIN)/python -m pytest -q tests/test_trackers.py
 
 # The Gradio app of examples/space, at http://127.0.0.1:7860/. Gradio brings pandas: an environment of its own.
 .venv-space/.installed: pyproject.toml examples/space/requirements.txt

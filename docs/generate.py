@@ -24,7 +24,7 @@ from pixel_reasoner.reports import schema as reports
 from pixel_reasoner.reports.page import ITEMS_PER_PART
 from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.sources.pixelworld import WorldMix
-from pixel_reasoner.train.config import RlRun, SftRun
+from pixel_reasoner.train.config import MonitorConfig, RlRun, SftRun
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py. Do not edit. -->\n"
@@ -42,6 +42,10 @@ TABLES = {
         "[How to train with RL](../rl.md) explains them.",
     ),
     "RL: table `[reward]`": (RewardConfig, "Weights and constants of the reward."),
+    "SFT and RL: table `[monitor]`": (
+        MonitorConfig,
+        "Measurement of a run: MFU and stack dumps. May change when a run is resumed.",
+    ),
     "RL: table `[pixelworld]`": (WorldMix, "Questions of PixelWorld."),
 }
 

@@ -43,6 +43,7 @@ NEED_EXTRAS = (
     "test_server_vllm.py",
     "test_sft_mask.py",
     "test_tiny.py",
+    "test_throughput.py",
     "test_train_distributed.py",
     "test_train_rl.py",
     "test_train_sft.py",

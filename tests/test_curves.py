@@ -436,3 +436,35 @@ def test_ctrl_c_leaves_the_last_page_and_exit_code_130(tmp_path):
     assert "stopped" in errors
     assert charts(report_of(page))
     assert {one.name for one in tmp_path.iterdir()} == {"run", "page.html"}
+
+
+# --- phases of a step ---
+
+
+def test_the_chart_of_phases_shows_shares_of_the_seconds_that_add_up_to_1(tmp_path):
+    rows = steps(
+        40,
+        **{
+            "seconds/generation": lambda n: 30.0 if n % 4 == 1 else 0.0,
+            "seconds/update": lambda n: 10.0,
+            "seconds/ranks": lambda n: 2.5,
+            "seconds/data": lambda n: 0.0,
+        },
+    )
+    found = charts(report(write_run(tmp_path / "rl", rows, SETTINGS)))["phases of a step"]
+    names = [one["name"] for one in found["series"]]
+    assert names == ["update", "generation", "waiting for processes"], "no phase without seconds"
+    assert found["kind"] == "areas"
+    columns = list(zip(*(one["y"] for one in found["series"]), strict=True))
+    assert all(sum(values) == pytest.approx(1, abs=1e-4) for values in columns)
+    update, generation, _ = columns[20]
+    assert 0.3 < update < 0.7, "seconds of several steps: those with rollouts last longer"
+    assert 0.2 < generation < 0.6
+
+
+def test_several_runs_have_a_chart_of_phases_each_and_runs_without_phases_have_none(tmp_path):
+    rows = steps(5, **{"seconds/update": lambda n: 1.0})
+    folders = [write_run(tmp_path / name, rows) for name in ("one", "two")]
+    folders.append(write_run(tmp_path / "old", steps(5, loss=float)))
+    titles = [name for name in charts(report(*folders)) if name.startswith("phases")]
+    assert titles == ["phases of a step: one", "phases of a step: two"]

@@ -293,7 +293,8 @@ class Chart(Record):
     """A chart."""
 
     title: Plain
-    kind: Literal["line", "bars", "points"]
+    kind: Literal["line", "bars", "points", "areas"]
+    """areas: the values of the series are stacked"""
     x_title: Plain
     y_title: Plain
     series: tuple[Series, ...]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from pixel_reasoner.reports.schema import Chart, ChartsSection, Series
 from pixel_reasoner.reports.training_log import TrainingRun
-from pixel_reasoner.reports.training_panels import SECTIONS, Panel, panels_of
+from pixel_reasoner.reports.training_panels import PHASES, SECTIONS, SPEED, Panel, panels_of
 
 SMOOTHING_WINDOW = 0.05
 """as a share of the steps"""
@@ -25,6 +25,11 @@ MAX_POINTS = 2000
 """points of a line; of a longer one the lowest and the highest value of each part are kept"""
 FINAL_SHARE = 0.05
 """share of the last values of a metric whose mean is its final value"""
+PHASE_WINDOW = 0.1
+"""steps whose seconds are one point of the chart of phases, as a share of all"""
+MAX_PHASE_POINTS = 200
+MAX_PHASE_CHARTS = 4
+"""runs with a chart of phases"""
 _SEED = re.compile(r"(?:.+\.)?(?:data_)?seed")
 _IGNORED = re.compile(r"out|trl\.(?:logging_dir|run_name)")
 """settings that do not change a run"""
@@ -87,6 +92,7 @@ def training_charts(groups: Sequence[RunGroup]) -> list[ChartsSection]:
     for panel in panels_of(metrics):
         if series := tuple(_panel_series(panel, groups)):
             charts[panel.section].append(_chart(panel, series, groups))
+    charts[SPEED] = [*_phase_charts(groups), *charts[SPEED]]
     titles = [name for name in SECTIONS if charts[name]]
     return [
         ChartsSection(
@@ -96,6 +102,51 @@ def training_charts(groups: Sequence[RunGroup]) -> list[ChartsSection]:
         )
         for title in titles
     ]
+
+
+def _phase_charts(groups: Sequence[RunGroup]) -> Iterator[Chart]:
+    """Yield the share of each phase of a step, one chart for each group of runs that logged phases."""
+    logged = [(group, shares) for group in groups if (shares := _phase_shares(group.runs))]
+    for group, shares in logged[:MAX_PHASE_CHARTS]:
+        name = f": {group.name}" if len(groups) > 1 else ""
+        series = (
+            Series(name=PHASES[phase], x=steps, y=values, group=list(PHASES).index(phase))
+            for phase, (steps, values) in shares.items()
+        )
+        yield Chart(
+            title=f"phases of a step{name}",
+            kind="areas",
+            x_title="step",
+            y_title="share",
+            series=tuple(series),
+            bottom=0,
+            top=1,
+            explanation=f"Share of the seconds of {PHASE_WINDOW:.0%} of the steps. Waiting for data means too little "
+            "decoding; waiting for processes, rollouts of unequal length.",
+        )
+
+
+def _phase_shares(
+    runs: Sequence[TrainingRun],
+) -> dict[str, tuple[tuple[float, ...], tuple[float | None, ...]]]:
+    """Return steps and shares of each phase that takes time; empty if no run logged phases."""
+    sums: dict[str, dict[float, float]] = {name: defaultdict(float) for name in PHASES}
+    for run in runs:
+        for name in PHASES:
+            for step, seconds in run.points(f"seconds/{name}"):
+                sums[name][step] += seconds if math.isfinite(seconds) else 0.0
+    steps = tuple(sorted({step for of_phase in sums.values() for step in of_phase}))
+    means = {
+        name: [value for _, value in smoothed([(n, of[n]) for n in steps], PHASE_WINDOW)]
+        for name, of in sums.items()
+        if any(of.values())
+    }
+    totals = [sum(values) or 1.0 for values in zip(*means.values(), strict=True)]
+    kept = range(0, len(steps), max(1, math.ceil(len(steps) / MAX_PHASE_POINTS)))
+    return {
+        name: (tuple(steps[n] for n in kept), tuple(_rounded(values[n] / totals[n]) for n in kept))
+        for name, values in means.items()
+    }
 
 
 def final_value(points: Points) -> float | None:

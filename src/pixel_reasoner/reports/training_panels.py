@@ -28,8 +28,9 @@ ANSWERS = "Answers and operations"
 REWARDS = "Rewards"
 OPTIMIZATION = "Optimization"
 VALIDATION = "Validation"
-ROLLOUTS = "Rollouts and time"
-SECTIONS = (ANSWERS, REWARDS, OPTIMIZATION, VALIDATION, ROLLOUTS)
+ROLLOUTS = "Rollouts"
+SPEED = "Time, speed and memory"
+SECTIONS = (ANSWERS, REWARDS, OPTIMIZATION, VALIDATION, ROLLOUTS, SPEED)
 """sections of a report, in order"""
 
 
@@ -186,15 +187,77 @@ PANELS = (
     ),
     Panel(
         "seconds per step",
-        ("seconds/generation", "seconds/operations", "seconds/update"),
-        "Where the time goes.",
-        ROLLOUTS,
+        ("seconds/step", "perf/min/seconds/step", "perf/max/seconds/step"),
+        "Validation, checkpoints and logs between steps are not included.",
+        SPEED,
         "seconds",
         0,
-        labels=("generation", "operations", "update"),
+        labels=("mean", "fastest process", "slowest process"),
+    ),
+    Panel(
+        "generated tokens per second",
+        ("perf/generated_tokens_per_s",),
+        "Of all processes, per second of generation.",
+        SPEED,
+        "tokens per second",
+        0,
+        better="higher",
+    ),
+    Panel(
+        "trained tokens per second",
+        ("perf/trained_tokens_per_s",),
+        "Tokens in forward and backward passes of all processes without padding, per second of the update.",
+        SPEED,
+        "tokens per second",
+        0,
+        better="higher",
+    ),
+    Panel(
+        "model FLOPs utilization (MFU)",
+        ("perf/mfu", "perf/mfu_generation", "perf/mfu_update"),
+        "Share of the peak of the devices that the computations of the model use. Decoding is limited by memory: "
+        "its MFU is low.",
+        SPEED,
+        "share",
+        0,
+        labels=("step", "generation", "update"),
+        better="higher",
+    ),
+    Panel(
+        "memory of a process",
+        ("perf/memory_gib", "perf/min/memory_gib", "perf/max/memory_gib", "perf/peak_memory_gib"),
+        "Resident memory. A line that keeps rising is a leak.",
+        SPEED,
+        "GiB",
+        0,
+        labels=("now", "smallest process", "largest process", "peak so far"),
+        better="lower",
+    ),
+    Panel(
+        "memory of a GPU",
+        ("perf/cuda_memory_gib", "perf/min/cuda_memory_gib", "perf/max/cuda_memory_gib"),
+        "Largest reserved memory so far.",
+        SPEED,
+        "GiB",
+        0,
+        labels=("mean", "smallest process", "largest process"),
+        better="lower",
     ),
 )
-KNOWN = frozenset(name for panel in PANELS for name in panel.names)
+PHASES = {
+    "update": "update",
+    "generation": "generation",
+    "operations": "operations",
+    "logprobs": "log-probabilities",
+    "reward": "reward",
+    "ranks": "waiting for processes",
+    "data": "waiting for data",
+    "other": "replay buffer",
+}
+"""phase of a gradient step -> its name, in the order of a chart from the bottom"""
+KNOWN = frozenset(name for panel in PANELS for name in panel.names) | {
+    f"seconds/{name}" for name in PHASES
+}
 """metrics that must be numbers in a log"""
 _VALIDATION = re.compile(r"ask/(?P<family>[^/]+)/(?P<group>.+)/(?P<metric>accuracy|rapr)")
 _REWARD = re.compile(r"rewards/(?P<name>[^/]+)/mean")

@@ -64,6 +64,22 @@ _AT_LEAST = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class MonitorConfig:
+    """Measurement of a run, under `[monitor]`. It changes no result, and may differ when a run is resumed."""
+
+    peak_tflops: float = 0.0
+    """peak of one device in TFLOP/s, for MFU; 0: of the data sheet of a known GPU, else measured with a matrix product"""
+    stall_timeout_s: float = 1200.0
+    """if no step finishes for so long, every process writes its stacks to `out/stalls`; 0: never"""
+
+    def __post_init__(self) -> None:
+        """Reject negative values."""
+        for name in ("peak_tflops", "stall_timeout_s"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise _wrong(f"{name} of 0 or more", str(getattr(self, name)), "correct it")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SftRun:
     """Warm-start tuning (phase 1). Paths are absolute."""
 
@@ -93,6 +109,8 @@ class SftRun:
     """number of PixelWorld validation questions per family; 0: none"""
     ask_families: tuple[str, ...] = get_args(Family)
     """PixelWorld families of these questions"""
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    """measurement of the run, under `[monitor]`"""
     trl: dict[str, Any] = field(default_factory=dict)
     """options of `trl.SFTConfig`"""
 
@@ -118,7 +136,8 @@ class SftRun:
             InputError: the file cannot be read or is not TOML.
             UsageError: an unknown key, a value of the wrong type, or an invalid combination.
         """
-        return cls(**_read(cls, path, ("traces", "out"), ("traces", "eval_traces")))
+        values = _read(cls, path, ("traces", "out"), ("traces", "eval_traces"))
+        return cls(**_with_tables(values, {"monitor": MonitorConfig}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +201,8 @@ class RlRun:
     """number of PixelWorld validation questions per family; 0: none"""
     ask_families: tuple[str, ...] = get_args(Family)
     """PixelWorld families of these questions"""
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    """measurement of the run, under `[monitor]`"""
     trl: dict[str, Any] = field(default_factory=dict)
     """options of `trl.GRPOConfig`"""
 
@@ -226,10 +247,8 @@ class RlRun:
             UsageError: an unknown key, a value of the wrong type, or an invalid combination.
         """
         values = _read(cls, path, ("out",), ("questions",))
-        for name, kind in (("reward", RewardConfig), ("pixelworld", WorldMix)):
-            if name in values:
-                values[name] = kind(**_table(kind, values[name], f"[{name}]"))
-        return cls(**values)
+        kinds = {"reward": RewardConfig, "pixelworld": WorldMix, "monitor": MonitorConfig}
+        return cls(**_with_tables(values, kinds))
 
 
 class BatchSizes(NamedTuple):
@@ -304,6 +323,16 @@ def _read(
     if model not in BUNDLED_MODELS and (folder / model).is_dir():
         values["model"] = str(folder / model)
     return values
+
+
+def _with_tables(values: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a run with its TOML tables as dataclasses."""
+    tables = {
+        name: kind(**_table(kind, values[name], f"[{name}]"))
+        for name, kind in kinds.items()
+        if name in values
+    }
+    return {**values, **tables}
 
 
 def _fix_of_toml(text: str, error: Exception) -> str:

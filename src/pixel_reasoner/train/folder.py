@@ -21,6 +21,9 @@ from pixel_reasoner.train.config import RlRun, SftRun
 _LENGTHS = ("max_steps", "num_train_epochs")
 """TRL options that may be increased to continue a finished run"""
 
+_CREDENTIALS = ("hub_token", "push_to_hub_token")
+"""TRL options that are never written"""
+
 
 @contextmanager
 def training_folder(run: SftRun | RlRun, args: Any) -> Iterator[Path]:
@@ -36,7 +39,9 @@ def training_folder(run: SftRun | RlRun, args: Any) -> Iterator[Path]:
     """
     out = Path(run.out)
     with FolderLock(out) if args.process_index == 0 else nullcontext():
-        check_settings(out / RUN, _settings(run), lambda before: _continued(before, run))
+        settings = _settings(run)
+        del settings["monitor"]  # may change between starts
+        check_settings(out / RUN, settings, lambda before: _continued(before, run))
         try:
             yield out
         except PixelReasonerError:
@@ -57,7 +62,11 @@ def save_run_settings(run: SftRun | RlRun) -> None:
 
 
 def _settings(run: SftRun | RlRun) -> dict[str, Any]:
-    return dict(json.loads(json.dumps(asdict(run))))
+    """Return the settings of a run as JSON values, without credentials: reports show them."""
+    settings = dict(json.loads(json.dumps(asdict(run))))
+    for name in _CREDENTIALS:
+        settings["trl"].pop(name, None)
+    return settings
 
 
 def _continued(before: dict[str, Any], run: SftRun | RlRun) -> dict[str, Any]:

@@ -7,13 +7,11 @@ TRL computes advantages and losses, optimizes and scales. Its `rollout_func` hoo
     _get_per_token_...    log-probabilities of rollouts with pixels: TRL's hook passes no images
     _get_train_sampler    the order of questions depends only on the seed and the epoch
     _save_checkpoint      a full disk gives one clear error; the unused questions of asynchronous rollouts are saved
-    training_step         timing
 """
 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +62,7 @@ from pixel_reasoner.train.samples import (
     completion_spans,
     token_sequences,
 )
-from pixel_reasoner.train.timing import StepTimer
+from pixel_reasoner.train.throughput import ThroughputMixin
 from pixel_reasoner.train.turn_source import TurnSource
 
 PER_TOKEN = (
@@ -77,7 +75,7 @@ PER_TOKEN = (
 ADVANTAGE = "advantage"
 
 
-class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
+class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
     """`GRPOTrainer` on rollouts with visual operations.
 
     Args:
@@ -107,7 +105,6 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         """traces of the last policy sync"""
         self.sample_rewards: list[dict[str, float]] = []
         """reward terms and advantage of each of them, before replay"""
-        self.timer = StepTimer()
         self._generated: list[GeneratedRollout] = []
         """rollouts that TRL currently scores"""
         self._finished: list[GeneratedRollout] = []
@@ -159,10 +156,12 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         steps = self.args.steps_per_generation
         step = self._step % (steps * self.num_iterations)
         if step == 0 or self._buffered_inputs is None:
-            with self.timer.phase("rollouts"):
+            with self.meter.phase("other"):
                 self._fill_buffer(generation_batch, steps)
         assert self._buffered_inputs is not None
-        batch = to_device(self._buffered_inputs.get(step), self.accelerator.device)
+        with self.meter.phase("data"):
+            batch = self._buffered_inputs.get(step)
+        batch = to_device(batch, self.accelerator.device)
         return batch | {"num_items_in_batch": self._num_trained}
 
     def _fill_buffer(self, questions: list[dict[str, Any]], steps: int) -> None:
@@ -245,7 +244,7 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         """Return the asynchronous rollouts of the next policy sync."""
         if not rollouts.is_started:  # a run that resumes
             rollouts.questions.load(self._checkpoint_folder)
-        with self._generation_time() as generated:
+        with self._generation() as generated:
             for group in rollouts.next_groups(self._current_settings()):
                 generated += group
         for name, value in rollouts.metrics.items():
@@ -258,13 +257,13 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         return self._settings.model_copy(update={"training": training})
 
     @contextmanager
-    def _generation_time(self) -> Iterator[list[GeneratedRollout]]:
-        """Measure generation and operations of the rollouts that the block appends to the yielded list."""
-        started, generated = time.perf_counter(), list[GeneratedRollout]()
-        yield generated
-        operated = sum(turn.operate_s for one in generated for turn in one.trace.turns)
-        self.timer.add("generation", max(0.0, time.perf_counter() - started - operated))
-        self.timer.add("operations", operated)
+    def _generation(self) -> Iterator[list[GeneratedRollout]]:
+        """Measure the generation of the rollouts that the block appends to the yielded list."""
+        generated = list[GeneratedRollout]()
+        with self.meter.phase("generation"):
+            yield generated
+            self.meter.add_rollouts(generated, is_remote=self._is_generator_remote)
+        self.meter.wait_for_ranks(self)
 
     def _generate_rollouts(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """Return rollouts of the questions that the prompts contain as JSON. This is TRL's `rollout_func`."""
@@ -273,7 +272,7 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
             self._generated = self._finished
         else:
             questions = [Question.from_line(prompt[0]["content"]) for prompt in prompts]
-            with self._generation_time() as generated:
+            with self._generation() as generated:
                 generated += self.generator.run(questions, self._current_settings())
             self._generated = generated
         rows = [one.row for one in self._generated]
@@ -296,7 +295,8 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         # TRL gathers both for a log that is not used here.
         prompts[:] = [[]] * len(prompts)
         completions[:] = [[]] * len(completions)
-        local = self.reward_table.rows([one.trace for one in self._generated])
+        with self.meter.phase("reward"):
+            local = self.reward_table.rows([one.trace for one in self._generated])
         table = distributed.gather_rows(local, self)
         self._group_rewards = reward_terms(table, self.run)
         for name, value in rollout_metrics(table).items():
@@ -311,7 +311,8 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
             self._uses_sampled_logprobs = False
             logprobs = sampled_logprobs(self._generated)
         else:
-            logprobs = self._logprobs_of_rollouts(model, more["batch_size"])
+            with self.meter.phase("logprobs"):
+                logprobs = self._logprobs_of_rollouts(model, more["batch_size"])
         return logprobs.to(self.accelerator.device), None, None
 
     def _logprobs_of_rollouts(self, model: Any, batch_size: int) -> torch.Tensor:
@@ -345,6 +346,10 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         return found
 
     @property
+    def _is_generator_remote(self) -> bool:
+        return bool(self.use_vllm and self.args.vllm_mode == "server")
+
+    @property
     def _is_misaligned(self) -> bool:
         """Return whether rollouts are older than some updates on them, with TRL's rule."""
         every = self.args.steps_per_generation * self.num_iterations
@@ -372,17 +377,6 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
     def _checkpoint_folder(self) -> Path:
         """Folder of a checkpoint of the current step."""
         return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Train one micro-batch and log the seconds of a gradient step by phase."""
-        if self._step % self.current_gradient_accumulation_steps == 0:
-            self.timer.reset()
-        with self.timer.phase("step"):
-            loss = super().training_step(*args, **kwargs)
-        if self._step % self.current_gradient_accumulation_steps == 0:
-            for name, value in self.timer.metrics().items():
-                self._metrics["train"][f"seconds/{name}"].append(value)
-        return loss
 
 
 class _EpochOrder:

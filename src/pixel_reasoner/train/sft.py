@@ -48,6 +48,7 @@ from pixel_reasoner.train.callbacks import (
 from pixel_reasoner.train.config import SftRun
 from pixel_reasoner.train.folder import CheckpointErrorsMixin, training_folder
 from pixel_reasoner.train.model_card import ModelCardMixin
+from pixel_reasoner.train.throughput import ThroughputMixin
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
 
@@ -55,8 +56,8 @@ IGNORE = -100
 """label of a token without loss"""
 
 
-class TraceTrainer(CheckpointErrorsMixin, ModelCardMixin, SFTTrainer):
-    """`SFTTrainer` with a reference to its run, and one error for a failed checkpoint."""
+class TraceTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixin, SFTTrainer):
+    """`SFTTrainer` with a reference to its run, metrics of every step, and one error for a failed checkpoint."""
 
     def __init__(self, *, run: SftRun, **trl: Any) -> None:
         self.run = run

@@ -21,6 +21,7 @@ from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, find_checkp
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.folder import checkpoint_errors, save_run_settings
 from pixel_reasoner.train.model_card import write_model_card
+from pixel_reasoner.train.stalls import watch_for_stalls
 
 Run = SftRun | RlRun
 _LOG = logging.getLogger(__name__)
@@ -96,8 +97,9 @@ def train_and_save(
     checkpoint = last_checkpoint(out)
     if checkpoint is not None and distributed.is_main_process(trainer):
         sys.stderr.write(f"continues at {Path(checkpoint).name}\n")
-    trainer.train(resume_from_checkpoint=checkpoint)
-    save_model(trainer, processor, settings, out / "model")
+    with watch_for_stalls(trainer, out, run.monitor.stall_timeout_s):
+        trainer.train(resume_from_checkpoint=checkpoint)
+        save_model(trainer, processor, settings, out / "model")
     if distributed.is_main_process(trainer):
         write_model_card(run, out / "model")
     return out / "model"

@@ -2,6 +2,7 @@
 
 const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3]];
 const MARKERS = ["solid", "dashed", "dotted", "double"]; // of the legend
+const MARKER_WIDTHS = [2, 2, 2, 4]; // two lines need more than two pixels
 const CHART_HEIGHT_PX = 230;
 const COLORS = 8;
 
@@ -79,10 +80,18 @@ function drawChart(box, chart, onFilter) {
   const data = [xs];
   const series = [{ label: chart.x_title, value: (plot, x, index, at) => (x === null || x === undefined ? "–" : (points?.[at]?.label ?? labelOf(chart, x))) }];
   const bands = [];
+  let below = xs.map(() => 0);
   for (const one of chart.series) {
     const stroke = seriesColor(one);
-    data.push(column(one, one.y));
-    series.push({ label: one.name, class: one.is_raw ? "unlabelled" : undefined, stroke, value: (plot, y) => (y === null || y === undefined ? "–" : formatValue(y, "number")), ...lookOf(chart, one, stroke) });
+    const values = column(one, one.y);
+    if (chart.kind === "areas") {
+      below = below.map((sum, index) => sum + (values[index] ?? 0));
+      bands.push({ series: [data.length, data.length - 1], fill: withAlpha(stroke, 0.45) });
+    }
+    data.push(chart.kind === "areas" ? below : values);
+    const valueOf = (y, at) => (chart.kind === "areas" ? values[at] : y);
+    const format = (plot, y, number, at) => (y === null || y === undefined ? "–" : formatValue(valueOf(y, at), "number"));
+    series.push({ label: one.name, class: one.is_raw ? "unlabelled" : undefined, stroke, value: format, ...lookOf(chart, one, stroke) });
     if (one.low?.length && !points) {
       data.push(column(one, one.high), column(one, one.low));
       const hidden = { stroke: "transparent", points: { show: false }, class: "unlabelled", value: () => "" };
@@ -90,8 +99,12 @@ function drawChart(box, chart, onFilter) {
       bands.push({ series: [series.length - 2, series.length - 1], fill: withAlpha(stroke, 0.2) });
     }
   }
+  if (chart.kind === "areas") {
+    series[1].fill = bands.shift().fill; // down to the axis
+  }
   const width = box.clientWidth || 320;
   const labels = chart.x_labels?.length ? labelAxis(chart, width) : {};
+  const dashOf = (number) => Math.max(0, DASHES.indexOf(series[number].dash));
   const options = {
     width,
     height: CHART_HEIGHT_PX + (labels.size ?? 0),
@@ -99,7 +112,7 @@ function drawChart(box, chart, onFilter) {
     bands,
     scales: { x: { time: false, range: rangeOfX(chart, xs) }, y: { range: rangeOfY(chart) } },
     axes: [axis(chart.x_title, labels), axis(chart.y_title, { size: 56, values: (plot, splits) => splits.map(formatTick) })],
-    legend: { show: chart.series.length > 1 || chart.kind !== "bars", markers: { dash: (plot, number) => MARKERS[Math.max(0, DASHES.indexOf(series[number].dash))] } },
+    legend: { show: chart.series.length > 1 || chart.kind !== "bars", markers: { dash: (plot, number) => MARKERS[dashOf(number)], width: (plot, number) => (number ? MARKER_WIDTHS[dashOf(number)] : 0), fill: (plot, number) => (chart.kind === "areas" && number ? withAlpha(series[number].stroke, 0.45) : "transparent") } },
     cursor: points
       ? { points: { show: false }, dataIdx: (plot, index, at) => nearestOf(plot, points, chart.series.length, index) ?? (index ? null : at) }
       : { points: { size: 8 }, dataIdx: nearestValue },
@@ -129,6 +142,7 @@ function nearestValue(plot, number, index) {
 
 function lookOf(chart, one, stroke) {
   if (chart.kind === "bars") return { fill: withAlpha(stroke, 0.75), paths: window.uPlot.paths.bars({ size: [0.8, 60] }), points: { show: false } };
+  if (chart.kind === "areas") return { width: 1, points: { show: false } };
   if (chart.kind === "points") return { paths: () => null, points: { show: false } };
   if (one.is_raw) return { width: 1, alpha: 0.35, points: { show: false } };
   return { width: 2, dash: DASHES[(one.dash ?? 0) % DASHES.length], points: { show: one.x.length < 40, size: 5 } };
