@@ -37,6 +37,7 @@ NEED_EXTRAS = (
     "test_local.py",
     "test_local_backend.py",
     "test_pages.py",
+    "test_preemption.py",
     "test_remote.py",
     "test_server_bundled.py",
     "test_server_environments.py",

@@ -11,6 +11,7 @@
     ├── OutputError     (OSError)      path that cannot be written: a file instead of a folder, a full disk
     ├── QueueFullError  (RuntimeError) more requests than the scheduler accepts
     ├── DeadlineError   (TimeoutError) request that exceeded its deadline
+    ├── PreemptedError  (RuntimeError) training that was stopped after a checkpoint
     └── CancelledError  (RuntimeError) cancelled request
 
 There are three kinds of mistakes. A mistake of the *model* (a bad box, broken JSON) is data: an `Observation` whose
@@ -91,6 +92,10 @@ class QueueFullError(PixelReasonerError, RuntimeError):
 
 class DeadlineError(PixelReasonerError, TimeoutError):
     """Request that exceeded its deadline."""
+
+
+class PreemptedError(PixelReasonerError, RuntimeError):
+    """Training that a signal or a stop file ended after a checkpoint. The same command continues it."""
 
 
 class CancelledError(PixelReasonerError, RuntimeError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -11,8 +13,11 @@ import typer
 
 from pixel_reasoner.cli.help import CommandGroup, HelpCommand
 from pixel_reasoner.cli.options import reject_options, with_groups
-from pixel_reasoner.cli.output import print_line
+from pixel_reasoner.cli.output import print_line, warn
+from pixel_reasoner.errors import PreemptedError
 
+PREEMPTED_CODE = 75
+"""exit code of a training that was stopped after a checkpoint: EX_TEMPFAIL of sysexits.h, try again"""
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, help="Train models.")
 
 RunArgument = Annotated[Path, typer.Argument(help="TOML file of the run.")]
@@ -105,6 +110,8 @@ def train_tiny(
 def train_sft(run: RunArgument) -> None:
     """Warm-start tuning on expert traces, with TRL. Resumes after a kill: run the command again.
 
+    SIGTERM, SIGUSR1 or a file `stop` in the folder of the run: a checkpoint after the current step, and exit code 75.
+
     Examples:
         pixel-reasoner train sft run.toml
 
@@ -112,7 +119,8 @@ def train_sft(run: RunArgument) -> None:
     """
     from pixel_reasoner import api
 
-    _print_model(api.train_sft(run))
+    with _exit_code_when_preempted():
+        _print_model(api.train_sft(run))
     _end_process_group()
 
 
@@ -134,6 +142,8 @@ def train_rl(
 ) -> None:
     """Curiosity-driven RL, with TRL. Resumes after a kill: run the command again.
 
+    SIGTERM, SIGUSR1 or a file `stop` in the folder of the run: a checkpoint after the current policy sync, and exit code 75.
+
     Examples:
         pixel-reasoner train rl run.toml
 
@@ -150,8 +160,21 @@ def train_rl(
         for line in api.plan_rl(run, gpus, gpu_gib, like):
             print_line(line)
         return
-    _print_model(api.train_rl(run))
+    with _exit_code_when_preempted():
+        _print_model(api.train_rl(run))
     _end_process_group()
+
+
+@contextmanager
+def _exit_code_when_preempted() -> Iterator[None]:
+    """Convert `PreemptedError` to one line, in the first of several processes, and an exit code of its own."""
+    try:
+        yield
+    except PreemptedError as error:
+        if os.environ.get("RANK", "0") == "0":
+            warn(f"stopped by {error.got}: {error.fix}")
+        _end_process_group()
+        raise typer.Exit(PREEMPTED_CODE) from None
 
 
 def _end_process_group() -> None:

@@ -15,6 +15,9 @@ _NO_METRICS = "no such metrics are computed"
 _SHARED = {
     _RESUMED: ("resume_from_checkpoint", "ignore_data_skip", "save_only_model"),
     _OWN_LOADING: ("model_init_kwargs", "trust_remote_code"),
+    "SIGTERM always saves a checkpoint, in all processes at the same step": (
+        "enable_jit_checkpoint",
+    ),
     "the command determines it": ("do_train", "do_eval", "do_predict"),
     "traces are not sorted by length": ("length_column_name",),
     "batch sizes are settings of the run": ("auto_find_batch_size",),

@@ -21,6 +21,7 @@ from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, find_checkp
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.folder import checkpoint_errors, save_run_settings
 from pixel_reasoner.train.model_card import write_model_card
+from pixel_reasoner.train.preemption import PreemptionCallback
 from pixel_reasoner.train.stalls import watch_for_stalls
 
 Run = SftRun | RlRun
@@ -91,14 +92,21 @@ def train_and_save(
 
     Raises:
         OutputError: the folder cannot be written.
+        PreemptedError: a signal or a stop file ended training after a checkpoint.
     """
     if distributed.is_main_process(trainer):
         save_run_settings(run)
     checkpoint = last_checkpoint(out)
     if checkpoint is not None and distributed.is_main_process(trainer):
         sys.stderr.write(f"continues at {Path(checkpoint).name}\n")
+    preemption = PreemptionCallback(trainer, out)
+    trainer.add_callback(preemption)
     with watch_for_stalls(trainer, out, run.monitor.stall_timeout_s):
-        trainer.train(resume_from_checkpoint=checkpoint)
+        try:
+            trainer.train(resume_from_checkpoint=checkpoint)
+        finally:
+            preemption.restore_handlers()
+        preemption.finish()
         save_model(trainer, processor, settings, out / "model")
     if distributed.is_main_process(trainer):
         write_model_card(run, out / "model")
