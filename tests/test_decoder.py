@@ -496,5 +496,5 @@ def test_a_long_video_without_seeking_is_decoded_completely(tmp_path, monkeypatc
     path = write_video(tmp_path / "a.mp4", 40)
     expected = [frame.time_s for frame in sample_video(path, LIMITS)]
     monkeypatch.setattr(videos, "SEEK_MIN_FRAMES", 30)
-    monkeypatch.setattr(videos, "_TIME_TOLERANCE_S", -1.0)  # no frame is where it should be
+    monkeypatch.setattr(videos, "TIME_TOLERANCE_S", -1.0)  # no frame is where it should be
     assert [frame.time_s for frame in sample_video(path, LIMITS)] == expected

@@ -8,6 +8,7 @@
     │   └── PixelLimitError            picture with more pixels than allowed
     ├── ModelError      (ValueError)   model folder or hub id that cannot be loaded
     ├── EndpointError   (RuntimeError) server that rejects every request or does not answer
+    ├── StorageError    (RuntimeError) object store that does not answer or rejects the credentials
     ├── OutputError     (OSError)      path that cannot be written: a file instead of a folder, a full disk
     ├── QueueFullError  (RuntimeError) more requests than the scheduler accepts
     ├── DeadlineError   (TimeoutError) request that exceeded its deadline
@@ -80,6 +81,10 @@ class ModelError(PixelReasonerError, ValueError):
 
 class EndpointError(PixelReasonerError, RuntimeError):
     """Server that rejects every request or does not answer."""
+
+
+class StorageError(PixelReasonerError, RuntimeError):
+    """Object store that does not answer, or rejects the credentials: no further object of it can be read."""
 
 
 class OutputError(PixelReasonerError, OSError):

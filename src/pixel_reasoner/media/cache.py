@@ -11,7 +11,9 @@ from threading import Lock
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder
 from pixel_reasoner.media.pixels import OpenMedia
-from pixel_reasoner.schema.question import Question
+from pixel_reasoner.media.remote_media import remote_version
+from pixel_reasoner.schema.media_url import is_url
+from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, MediaLimits, PixelBudgets
 from pixel_reasoner.schema.trace import FrameSampling
 
@@ -71,9 +73,10 @@ class MediaCache:
 
         Raises:
             InputError: an unusable media item.
+            StorageError: an object store does not answer, or rejects the credentials.
         """
         recorded = tuple(sampling)
-        files = tuple(_file_state(Path(item.path)) for item in question.media)
+        files = tuple(map(_media_state, question.media))
         allowed = tuple(item.allowed_folders for item in question.media)
         key = (question.media, allowed, files, limits, recorded)
         with self._lock:
@@ -122,6 +125,11 @@ class MediaCache:
             ):
                 key, _ = self._entries.popitem(last=False)
                 total_px -= num_px[key]
+
+
+def _media_state(item: MediaItem) -> Hashable:
+    """Return what changes with the content of a media item."""
+    return remote_version(item) if is_url(item.path) else _file_state(Path(item.path))
 
 
 def _file_state(path: Path) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ with limits on memory and time. Both return the same pixels and raise the same e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -16,6 +17,7 @@ from pixel_reasoner.media.folders import sample_folder
 from pixel_reasoner.media.images import PictureHeader, open_image, picture_header
 from pixel_reasoner.media.resize import region_px, resize_region
 from pixel_reasoner.media.sampling import Frame
+from pixel_reasoner.media.sparse_videos import Range, SparseSample, sample_sparse
 from pixel_reasoner.media.videos import sample_video
 from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import MediaItem
@@ -51,6 +53,16 @@ class MediaDecoder(Protocol):
         """Return `limits.num_frames` frames of a video or folder, or those at recorded indices."""
         ...
 
+    def sparse_frames(
+        self,
+        item: MediaItem,
+        limits: MediaLimits,
+        indices: tuple[int, ...],
+        present: Sequence[Range],
+    ) -> SparseSample:
+        """Return the frames of a video of which some ranges are present, or the ranges that are missing."""
+        ...
+
 
 class InProcessDecoder(NamedTuple):
     """Decoder that runs in the calling thread."""
@@ -79,6 +91,16 @@ class InProcessDecoder(NamedTuple):
     ) -> list[Frame]:
         """Return `limits.num_frames` frames of a video or folder, or those at recorded indices."""
         return sample_frames(item, limits, indices)
+
+    def sparse_frames(
+        self,
+        item: MediaItem,
+        limits: MediaLimits,
+        indices: tuple[int, ...],
+        present: Sequence[Range],
+    ) -> SparseSample:
+        """Return the frames of a video of which some ranges are present, or the ranges that are missing."""
+        return sample_sparse(item, limits, indices, present)
 
 
 IN_PROCESS = InProcessDecoder()

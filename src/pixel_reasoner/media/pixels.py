@@ -14,8 +14,10 @@ from PIL import Image
 from pixel_reasoner.media.access import check_access
 from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder, item_region
 from pixel_reasoner.media.limits import num_px_to_close
+from pixel_reasoner.media.remote_media import local_item, remote_frames, shown_name
 from pixel_reasoner.media.resize import region_px, resize_region
 from pixel_reasoner.schema.geometry import WHOLE, Box, Size
+from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, MediaLimits
 from pixel_reasoner.schema.trace import FrameSampling
@@ -111,7 +113,8 @@ class OpenMedia:
             if key not in self._images:
                 self._close_pictures(math.prod(self._sizes[key]))
                 item = self.media[key.medium]
-                whole = self.decoder.image(Path(item.path), self.limits, item.page)
+                with local_item(item, self.limits) as here:
+                    whole = self.decoder.image(Path(here.path), self.limits, item.page)
                 self._images[key] = item_region(whole, item)
             return self._images[key]
 
@@ -129,7 +132,8 @@ class OpenMedia:
             InputError: its pixels cannot be decoded.
         """
         if self.decoder.is_isolated and key.frame is None and key not in self._images:
-            return self.decoder.region(self.media[key.medium], self.limits, box, size)
+            with local_item(self.media[key.medium], self.limits) as here:
+                return self.decoder.region(here, self.limits, box, size)
         image = self.image(key)
         if box == WHOLE and size == image.size:
             return image
@@ -149,8 +153,9 @@ class OpenMedia:
     def _open(self, index: int, item: MediaItem, recorded: FrameSampling | None) -> None:
         check_access(item)
         if item.kind == "image":
-            header = self.decoder.header(Path(item.path), self.limits, item.page)
-            self.notes += header.notes
+            with local_item(item, self.limits) as here:
+                header = self.decoder.header(Path(here.path), self.limits, item.page)
+            self.notes += tuple(shown_name(note, here, item) for note in header.notes)
             self._add(Source(SourceKey(index), _region_size(header.size, item), None))
         else:
             self._add_frames(index, item, recorded)
@@ -165,7 +170,10 @@ class OpenMedia:
         if recorded is not None:
             limits = limits.model_copy(update={"num_frames": recorded.num_frames})
             indices = recorded.indices
-        frames = self.decoder.frames(item, limits, indices)
+        if is_url(item.path):
+            frames = remote_frames(item, limits, self.decoder, indices)
+        else:
+            frames = self.decoder.frames(item, limits, indices)
         first = 1 + sum(source.key.frame is not None for source in self.sources)
         for number, frame in enumerate(frames, start=first):
             key = SourceKey(index, number)

@@ -107,8 +107,16 @@ _closed_decoders = _ClosedDecoders()
 
 
 @contextmanager
-def open_video(path: Path, limits: MediaLimits, deadline: Deadline) -> Iterator[VideoFile]:
+def open_video(
+    path: Path, limits: MediaLimits, deadline: Deadline, *, is_sparse: bool = False
+) -> Iterator[VideoFile]:
     """Open a video file of the supported containers.
+
+    Args:
+        path: of the file.
+        limits: on pixels.
+        deadline: of the whole work.
+        is_sparse: whether bytes of packets may be missing, so that nothing about a packet is derived from its bytes.
 
     Raises:
         InputError: over a limit.
@@ -122,6 +130,8 @@ def open_video(path: Path, limits: MediaLimits, deadline: Deadline) -> Iterator[
         "max_streams": str(_MAX_STREAMS),
         "max_pixels": _max_pixels(limits),
     }
+    if is_sparse:
+        options["fflags"] = "noparse+nofillin"
     left_s = max(1.0, deadline.left_s)
     try:
         with av.open(

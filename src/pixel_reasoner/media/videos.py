@@ -30,15 +30,15 @@ from pixel_reasoner.media.video_file import VideoFile, open_video, upright_rgb, 
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.settings import MediaLimits
 
-_EXPECTED = "a whole video file (mp4, webm, mkv, avi or gif)"
-_FIX = "give the whole file, or convert it with `ffmpeg -i OLD NEW.mp4`"
+VIDEO_EXPECTED = "a whole video file (mp4, webm, mkv, avi or gif)"
+VIDEO_FIX = "give the whole file, or convert it with `ffmpeg -i OLD NEW.mp4`"
 SEEK_MIN_FRAMES = 2_000
 """number of frames from which sampling seeks instead of decoding the whole video: a minute or more"""
 SEEK_MIN_PX = 4_000_000_000
 """total pixels of all frames from which sampling seeks: 2,000 frames of 1920 x 1080"""
 _GIF_TAIL_BYTES = 2**20
 """bytes at the end of a GIF to search for its trailer"""
-_TIME_TOLERANCE_S = 1e-4
+TIME_TOLERANCE_S = 1e-4
 """maximum difference between two times of the same frame"""
 _MAX_BYTES_PER_PX = 8.0
 """bytes per pixel of a decoded frame with an unknown pixel format"""
@@ -69,11 +69,11 @@ def sample_video(
         InputError: not a video, truncated, no frames in this part, or over the limits.
     """
     selection = FrameSelection(limits.num_frames, start_s, end_s, indices)
-    with as_input_errors(path, _EXPECTED, _FIX):
-        check_file(path, _EXPECTED, limits.max_bytes, "max_bytes")
-        index = _read_packets(path, limits, video_deadline(path, limits))
+    with as_input_errors(path, VIDEO_EXPECTED, VIDEO_FIX):
+        check_file(path, VIDEO_EXPECTED, limits.max_bytes, "max_bytes")
+        index = read_packets(path, limits, video_deadline(path, limits))
         wanted = selection.of_times(index.times, index.duration_s)
-        _check_memory(path, index, len(wanted), limits)
+        check_frames_memory(path, index, len(wanted), limits)
         deadline = video_deadline(path, limits, index.num_threads)
         if index.should_seek(is_part=not selection.is_whole) and (
             found := _seek(path, wanted, index, limits, deadline)
@@ -101,12 +101,12 @@ def video_duration_s(path: Path, limits: MediaLimits) -> float:
     Raises:
         InputError: not a video, truncated, or over the limits.
     """
-    with as_input_errors(path, _EXPECTED, _FIX):
-        check_file(path, _EXPECTED, limits.max_bytes, "max_bytes")
-        return _read_packets(path, limits, video_deadline(path, limits)).duration_s
+    with as_input_errors(path, VIDEO_EXPECTED, VIDEO_FIX):
+        check_file(path, VIDEO_EXPECTED, limits.max_bytes, "max_bytes")
+        return read_packets(path, limits, video_deadline(path, limits)).duration_s
 
 
-class _PacketIndex(NamedTuple):
+class PacketIndex(NamedTuple):
     """Metadata of a video from its packets, without decoding."""
 
     times: list[float | None]
@@ -131,11 +131,23 @@ class _PacketIndex(NamedTuple):
         return self.can_seek and (is_part or is_long)
 
 
-class _PacketReader:
-    """Collector of packet times of all streams."""
+class PacketPlace(NamedTuple):
+    """Place of a packet of the video stream in the file."""
 
-    def __init__(self, stream_index: int) -> None:
+    pts_s: float | None
+    """timestamp of its frame"""
+    start: int | None
+    """first byte"""
+    num_bytes: int
+    is_key: bool
+
+
+class _PacketReader:
+    """Collector of packet times of all streams, and of places of the video if a list for them is given."""
+
+    def __init__(self, stream_index: int, places: list[PacketPlace] | None = None) -> None:
         self.stream_index = stream_index
+        self.places = places
         self.times: list[float | None] = []
         self.key_times: list[float] = []
         self.end_s = 0.0
@@ -158,19 +170,27 @@ class _PacketReader:
                     self.key_times.append(time_s)
         if is_video:
             self.times.append(time_s)
+            if self.places is not None:
+                place = PacketPlace(time_s, packet.pos, packet.size, bool(packet.is_keyframe))
+                self.places.append(place)
 
 
-def _read_packets(path: Path, limits: MediaLimits, deadline: Deadline) -> _PacketIndex:
-    """Read all packets of a video.
+def read_packets(
+    path: Path,
+    limits: MediaLimits,
+    deadline: Deadline,
+    places: list[PacketPlace] | None = None,
+) -> PacketIndex:
+    """Read all packets of a video. Places of a sparse file are added to a list if one is given.
 
     Raises:
         ValueError: a truncated or damaged video.
         InputError: over the limits.
     """
-    with open_video(path, limits, deadline) as video:
+    with open_video(path, limits, deadline, is_sparse=places is not None) as video:
         duration_s = (video.container.duration or 0) / av.time_base
         check_duration(path, duration_s, limits)
-        packets = _PacketReader(video.stream.index)
+        packets = _PacketReader(video.stream.index, places)
         for packet in video.container.demux():
             deadline.check()
             if packet.size:  # otherwise the end of the file
@@ -198,11 +218,11 @@ def _start_s(video: VideoFile, times: list[float | None]) -> float:
 
 def _packet_index(
     video: VideoFile, packets: _PacketReader, start_s: float, *, can_seek: bool
-) -> _PacketIndex:
+) -> PacketIndex:
     times = sorted(packets.times, key=lambda time: time or 0.0)
     pixel_format = video.stream.codec_context.format
     bits = pixel_format.padded_bits_per_pixel if pixel_format else 0
-    return _PacketIndex(
+    return PacketIndex(
         times=[_relative_time_s(start_s, time_s) for time_s in times],
         key_times=sorted(time_s - start_s for time_s in packets.key_times),
         start_s=start_s,
@@ -214,7 +234,14 @@ def _packet_index(
     )
 
 
-def _check_memory(path: Path, index: _PacketIndex, num_kept: int, limits: MediaLimits) -> None:
+def check_frames_memory(
+    path: Path, index: PacketIndex, num_kept: int, limits: MediaLimits
+) -> None:
+    """Raise an error if sampled frames and decoder buffers need more than `max_decode_bytes`.
+
+    Raises:
+        PixelLimitError: too much memory.
+    """
     num_buffers = min(len(index.times), MAX_DECODER_FRAMES) + index.num_threads
     needed = frames_memory_bytes(index.size, num_kept, num_buffers, index.bytes_per_px)
     width, height = index.size
@@ -271,7 +298,7 @@ def _decode(
 
 
 def _seek(
-    path: Path, wanted: list[int], index: _PacketIndex, limits: MediaLimits, deadline: Deadline
+    path: Path, wanted: list[int], index: PacketIndex, limits: MediaLimits, deadline: Deadline
 ) -> list[Frame]:
     """Decode the sampled frames, each from the preceding key frame. Return no frames if a frame has an unexpected time.
 
@@ -294,7 +321,7 @@ def _seek(
                 for frame in decoded:
                     deadline.check()
                     position_s = -math.inf if frame.time is None else frame.time - index.start_s
-                    if position_s >= time_s - _TIME_TOLERANCE_S:
+                    if position_s >= time_s - TIME_TOLERANCE_S:
                         break
                 else:
                     return []
@@ -302,7 +329,7 @@ def _seek(
                 raise
             except av.error.FFmpegError:
                 return []
-            if position_s > time_s + _TIME_TOLERANCE_S:
+            if position_s > time_s + TIME_TOLERANCE_S:
                 return []
             check_pixels(path, (frame.width, frame.height), limits)
             found.append(Frame(upright_rgb(frame), position_s, position))
@@ -311,7 +338,7 @@ def _seek(
 
 def _key_time_s(key_times: list[float], time_s: float) -> float:
     """Return the time of the last key frame at or before a time; infinity if there is none."""
-    position = bisect_right(key_times, time_s + _TIME_TOLERANCE_S)
+    position = bisect_right(key_times, time_s + TIME_TOLERANCE_S)
     return key_times[position - 1] if position else math.inf
 
 

@@ -14,7 +14,7 @@ import pickle
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from pixel_reasoner.media.documents import Passwords
 from pixel_reasoner.media.images import picture_header
 from pixel_reasoner.media.resize import resize_region
 from pixel_reasoner.media.rgb import bands
+from pixel_reasoner.media.sparse_videos import Range, sample_sparse
 from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import MediaLimits
@@ -81,6 +82,15 @@ def frames_task(item: MediaItem, limits: MediaLimits, indices: tuple[int, ...]) 
     frames = sample_frames(item, limits, indices)
     values = [[frame.time_s, frame.source_index] for frame in frames]
     return TaskResult(values, [frame.image for frame in frames])
+
+
+def sparse_frames_task(
+    item: MediaItem, limits: MediaLimits, indices: tuple[int, ...], present: Sequence[Range]
+) -> TaskResult:
+    """Return the times, indices and images of sampled frames of a sparse video, and the missing ranges."""
+    frames, missing = sample_sparse(item, limits, indices, present)
+    times = [[frame.time_s, frame.source_index] for frame in frames]
+    return TaskResult([times, missing], [frame.image for frame in frames])
 
 
 class _KeptPictures:

@@ -32,6 +32,7 @@ from pixel_reasoner.media.documents import Passwords
 from pixel_reasoner.media.images import PictureHeader
 from pixel_reasoner.media.rgb import band_rows, join_bands
 from pixel_reasoner.media.sampling import Frame
+from pixel_reasoner.media.sparse_videos import Range, SparseSample
 from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.record import Record
@@ -122,10 +123,22 @@ class WorkerPoolDecoder:
     ) -> list[Frame]:
         """Return `limits.num_frames` frames of a video or folder, or those at recorded indices."""
         found = self.run(Path(item.path), worker.frames_task, item, limits, indices)
-        return [
-            Frame(image, time_s, index)
-            for image, (time_s, index) in zip(found.images, found.values, strict=True)
-        ]
+        return _frames(found.images, found.values)
+
+    def sparse_frames(
+        self,
+        item: MediaItem,
+        limits: MediaLimits,
+        indices: tuple[int, ...],
+        present: Sequence[Range],
+    ) -> SparseSample:
+        """Return the frames of a video of which some ranges are present, or the ranges that are missing."""
+        arguments = item, limits, indices, present
+        found = self.run(Path(item.path), worker.sparse_frames_task, *arguments)
+        times, missing = found.values
+        # A reply is untrusted: the caller reads these ranges of the object.
+        ranges = None if missing is None else [(int(start), int(end)) for start, end in missing]
+        return SparseSample(_frames(found.images, times), ranges)
 
     def run(self, path: Path, task: worker.Task, *arguments: Any) -> worker.TaskResult:
         """Execute a task in a worker.
@@ -331,6 +344,13 @@ class _Worker:
         if self._shared >= 0:
             os.close(self._shared)
             self._shared = -1
+
+
+def _frames(images: Sequence[Image.Image], values: Any) -> list[Frame]:
+    return [
+        Frame(image, time_s, index)
+        for image, (time_s, index) in zip(images, values, strict=True)
+    ]
 
 
 def _receive_image(size: Sequence[int], read: Callable[[int], bytes | memoryview]) -> Image.Image:

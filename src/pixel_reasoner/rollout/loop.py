@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from functools import partial
 
 from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.errors import StorageError
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.api import (
     Completion,
@@ -240,7 +241,7 @@ class RolloutLoop:
             return
         error = future.exception()
         if error is not None:
-            self._fail(task, error)
+            self._fail(task, error, is_fatal=isinstance(error, StorageError))
             return
         messages = future.result()
         if messages is None:

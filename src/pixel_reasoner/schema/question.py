@@ -12,6 +12,7 @@ from pydantic import Field, FiniteFloat, PositiveInt, PrivateAttr
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import numbered_lines
 from pixel_reasoner.schema.geometry import RecordedBox
+from pixel_reasoner.schema.media_url import allowed_media_urls, join_media
 from pixel_reasoner.schema.record import Record, VersionedRecord
 
 
@@ -20,6 +21,7 @@ class MediaItem(Record):
 
     kind: Literal["image", "video", "frames"]
     path: str
+    """path of a file or folder, or URL of an object (`schema.media_url`)"""
     start_s: FiniteFloat = 0.0
     """start of the relevant part of a video, in seconds"""
     end_s: FiniteFloat | None = None
@@ -34,13 +36,13 @@ class MediaItem(Record):
 
     @property
     def allowed_folders(self) -> tuple[str, ...] | None:
-        """Folders that may contain the file (`media.access`); None for any folder. Never serialized."""
+        """Folders and URL prefixes that may contain the file (`media.access`); None for any folder. Never serialized."""
         return self._allowed_folders
 
-    def restricted(self, folders: Iterable[Path]) -> MediaItem:
-        """Return this media item with access restricted to some folders."""
+    def restricted(self, folders: Iterable[Path | str]) -> MediaItem:
+        """Return this media item with access restricted to some folders, and to the URL prefixes that are allowed now."""
         restricted = self.model_copy()
-        restricted._allowed_folders = tuple(map(str, folders))
+        restricted._allowed_folders = (*map(str, folders), *allowed_media_urls())
         return restricted
 
     def __eq__(self, other: object) -> bool:
@@ -129,14 +131,16 @@ def load_questions(path: Path) -> Iterator[Question]:
         yield with_media_root(question, path.parent)
 
 
-def with_media_root(question: Question, folder: Path) -> Question:
-    """Return the question with relative media paths resolved against a folder."""
-    media = tuple(m.model_copy(update={"path": str(folder / m.path)}) for m in question.media)
+def with_media_root(question: Question, folder: Path | str) -> Question:
+    """Return the question with relative media paths resolved against a folder or a URL."""
+    media = tuple(
+        m.model_copy(update={"path": join_media(folder, m.path)}) for m in question.media
+    )
     return question.model_copy(update={"media": media})
 
 
-def restrict_media(question: Question, folders: Iterable[Path]) -> Question:
-    """Return the question with media access restricted to some folders."""
+def restrict_media(question: Question, folders: Iterable[Path | str]) -> Question:
+    """Return the question with media access restricted to some folders and URL prefixes."""
     allowed = tuple(folders)
     media = tuple(medium.restricted(allowed) for medium in question.media)
     return question.model_copy(update={"media": media})
