@@ -47,7 +47,7 @@ CLIENTS: Mapping[str, frozenset[str]] = {
         {"sources", "data", "train", "workflows", "tiny", "api", "integrations", "cli"}
     ),
     "tiny": frozenset({"api", "training"}),
-    "integrations": frozenset(),
+    "integrations": frozenset({"cli"}),
 }
 """leaves, and the only packages that may import them"""
 METHODS: frozenset[tuple[str, str]] = frozenset({("schema.trace", "display")})

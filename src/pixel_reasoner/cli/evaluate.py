@@ -24,12 +24,13 @@ from pixel_reasoner.cli.options import (
     given_options,
     model_spec,
     reject_options,
+    required_out,
     rollout_config,
     with_groups,
 )
 from pixel_reasoner.cli.output import print_line, print_summary, progress_bars
+from pixel_reasoner.cli.ray import RayOptions, model_on_ray
 from pixel_reasoner.cli.survey import merge_survey
-from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import EvalSpec, ModelSpec, RolloutConfig
@@ -160,6 +161,7 @@ def evaluate(
     max_new_tokens: MaxNewTokensOrDefaultOption = None,
     world: WorldOptions = WorldOptions(),
     servers: ServerOptions = ServerOptions(),
+    cluster: RayOptions = RayOptions(),
 ) -> None:
     """Measure a model on a benchmark: accuracy, and gain and harm of visual operations.
 
@@ -179,8 +181,7 @@ def evaluate(
         return
     api.check_benchmark(task)
     _check_effect(task, data, draw, world)
-    if data.out is None:
-        raise UsageError(expected="--out, the folder of the run", got="none", fix="add --out DIR")
+    out = required_out(data.out)
     config = rollout_config(
         operations=not without,
         added=operation or (),
@@ -190,9 +191,9 @@ def evaluate(
         seed=draw.sample_seed,
     )
     named = model_spec(model, local, servers, concurrency=draw.batch_size)
-    spec = _eval_spec(task, data.out, named, config, (data, draw, world), compare=compare)
-    with progress_bars() as progress:
-        summary = api.evaluate(spec, progress)
+    spec = _eval_spec(task, out, named, config, (data, draw, world), compare=compare)
+    with model_on_ray(cluster, named, config, draw.batch_size) as ray, progress_bars() as progress:
+        summary = api.evaluate(spec, progress, model=ray)
     print_summary(summary, spec.out)
 
 

@@ -266,6 +266,17 @@ def _option_name(field: str, annotation: Any) -> str:
     return next(long, f"--{field.replace('_', '-')}")
 
 
+def required_out(out: Path | None) -> Path:
+    """Return the folder of `--out`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if out is None:
+        raise UsageError(expected="--out, the folder of the run", got="none", fix="add --out DIR")
+    return out
+
+
 def reject_options(names: Sequence[str], where: str, fix: str = "leave it out") -> None:
     """Raise `UsageError` if any option has no effect.
 

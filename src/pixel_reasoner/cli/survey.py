@@ -21,11 +21,12 @@ from pixel_reasoner.cli.options import (
     WithoutOption,
     model_note,
     model_spec,
+    required_out,
     rollout_config,
     with_groups,
 )
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
-from pixel_reasoner.errors import UsageError
+from pixel_reasoner.cli.ray import RayOptions, model_on_ray
 
 if TYPE_CHECKING:
     from pixel_reasoner.models.spec import ModelSpec
@@ -142,6 +143,7 @@ def survey(
     ] = 200,
     local: LocalOptions = LocalOptions(),
     servers: ServerOptions = ServerOptions(),
+    cluster: RayOptions = RayOptions(),
 ) -> None:
     """Ask the same questions about many pictures, pages and clips, and write a table: JSONL, CSV, Parquet and a report.
 
@@ -157,8 +159,7 @@ def survey(
 
         pixel-reasoner survey --watch /mnt/camera --out runs/camera
     """
-    if out is None:
-        raise UsageError(expected="--out, the folder of the run", got="none", fix="add --out DIR")
+    out = required_out(out)
     config = rollout_config(
         operations=not without,
         added=operation or (),
@@ -168,7 +169,7 @@ def survey(
         seed=answers.sample_seed,
     )
     spec = _spec(questions, media or [], out, config, (media_options, answers, report_rows))
-    _run(spec, model_spec(model, local, servers, concurrency=answers.batch_size))
+    _run(spec, model_spec(model, local, servers, concurrency=answers.batch_size), cluster)
 
 
 def _spec(
@@ -201,13 +202,18 @@ def _spec(
     )
 
 
-def _run(spec: SurveySpec, model: ModelSpec) -> None:
+def _run(spec: SurveySpec, model: ModelSpec, cluster: RayOptions) -> None:
     from pixel_reasoner import workflow_api as api
+    from pixel_reasoner.workflows.survey.run import survey_decoder
 
     if note := model_note(model):
         warn(f"note: {note}")
-    with progress_bars() as progress:
-        summary = api.write_survey(spec, model, progress, warn)
+    decoder = survey_decoder(spec)
+    with (
+        model_on_ray(cluster, model, spec.config, spec.batch_size, decoder) as on_ray,
+        progress_bars() as progress,
+    ):
+        summary = api.write_survey(spec, on_ray or model, progress, warn)
     _print_summary(summary)
     if summary.num_failed:
         raise typer.Exit(INCOMPLETE)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -18,9 +19,10 @@ from pixel_reasoner.cli.options import (
     with_groups,
 )
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
+from pixel_reasoner.cli.ray import RayOptions, ray_cluster
 
 if TYPE_CHECKING:
-    from pixel_reasoner.api import LabellerSpec
+    from pixel_reasoner.api import LabellerSpec, SynthSpec
 
 _MAX_DROPPED = 3
 """number of dropped rows that are printed"""
@@ -185,6 +187,7 @@ def synth(
     ] = "tiny",
     traces: TraceOptions = TraceOptions(),
     labeller: LabellerOptions = LabellerOptions(),
+    cluster: RayOptions = RayOptions(),
 ) -> None:
     """Write expert traces from annotated questions: operations, mistakes and their correction.
 
@@ -197,6 +200,7 @@ def synth(
 
         pixel-reasoner check runs/synth
     """
+    cluster.check()
     _check_effect(source, rows, traces)
     from pixel_reasoner import api
 
@@ -223,9 +227,27 @@ def synth(
         regions=traces.regions,
         labeller=labeller.spec(),
     )
-    with progress_bars() as progress:
-        summary = api.synthesize(spec, progress)
+    summary = _synthesize(spec, cluster)
     _print_summary(summary, out)
+
+
+def _synthesize(spec: SynthSpec, cluster: RayOptions) -> dict[str, Any]:
+    """Write the traces, in processes of this machine or on a cluster."""
+    from pixel_reasoner import api
+
+    if cluster.ray is None:
+        with progress_bars() as progress:
+            return api.synthesize(spec, progress)
+    reject_options(["--workers"] if spec.workers > 1 else [], "with --ray")
+    with ray_cluster(cluster, gpus=0.0) as options:
+        from pixel_reasoner.integrations.ray_synth import map_units_on_ray
+
+        with progress_bars() as progress:
+            return api.synthesize(
+                replace(spec, workers=options.num_actors),
+                progress,
+                map_units=partial(map_units_on_ray, options=options),
+            )
 
 
 def _check_effect(source: str, rows: RowOptions, traces: TraceOptions) -> None:

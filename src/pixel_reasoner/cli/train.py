@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from pixel_reasoner.cli.help import CommandGroup, HelpCommand
 from pixel_reasoner.cli.options import reject_options, with_groups
-from pixel_reasoner.cli.output import print_line, warn
+from pixel_reasoner.cli.output import print_line, progress_bars, warn
+from pixel_reasoner.cli.ray import RayTrainOptions, ray_cluster
 from pixel_reasoner.errors import PreemptedError
+
+if TYPE_CHECKING:
+    from pixel_reasoner.api import RlRun, SftRun
 
 PREEMPTED_CODE = 75
 """exit code of a training that was stopped after a checkpoint: EX_TEMPFAIL of sysexits.h, try again"""
@@ -107,7 +111,8 @@ def train_tiny(
 
 
 @app.command("sft", cls=HelpCommand)
-def train_sft(run: RunArgument) -> None:
+@with_groups
+def train_sft(run: RunArgument, cluster: RayTrainOptions = RayTrainOptions()) -> None:
     """Warm-start tuning on expert traces, with TRL. Resumes after a kill: run the command again.
 
     SIGTERM, SIGUSR1 or a file `stop` in the folder of the run: a checkpoint after the current step, and exit code 75.
@@ -116,15 +121,22 @@ def train_sft(run: RunArgument) -> None:
         pixel-reasoner train sft run.toml
 
         accelerate launch -m pixel_reasoner.cli train sft run.toml
+
+        pixel-reasoner train sft run.toml --ray 10.0.0.1:6379 --ray-workers 16
     """
     from pixel_reasoner import api
 
+    cluster.check()
+    if cluster.ray is not None:
+        _train_on_ray(api.SftRun.read(run), cluster)
+        return
     with _exit_code_when_preempted():
         _print_model(api.train_sft(run))
     _end_process_group()
 
 
 @app.command("rl", cls=HelpCommand)
+@with_groups
 def train_rl(
     run: RunArgument,
     plan: Annotated[
@@ -139,6 +151,7 @@ def train_rl(
             help="For --plan: a model of the same shape, if the model of the run does not exist yet."
         ),
     ] = None,
+    cluster: RayTrainOptions = RayTrainOptions(),
 ) -> None:
     """Curiosity-driven RL, with TRL. Resumes after a kill: run the command again.
 
@@ -150,15 +163,21 @@ def train_rl(
         pixel-reasoner train rl run.toml --plan --gpus 32
 
         accelerate launch -m pixel_reasoner.cli train rl run.toml
+
+        pixel-reasoner train rl run.toml --ray 10.0.0.1:6379 --ray-workers 16
     """
     from pixel_reasoner import api
 
+    cluster.check()
     if not plan:
         given = {"--gpus": gpus != 8, "--gpu-gib": gpu_gib != 80.0, "--like": like is not None}
         reject_options([name for name, is_given in given.items() if is_given], "without --plan")
     if plan:
         for line in api.plan_rl(run, gpus, gpu_gib, like):
             print_line(line)
+        return
+    if cluster.ray is not None:
+        _train_on_ray(api.RlRun.read(run), cluster)
         return
     with _exit_code_when_preempted():
         _print_model(api.train_rl(run))
@@ -175,6 +194,16 @@ def _exit_code_when_preempted() -> Iterator[None]:
             warn(f"stopped by {error.got}: {error.fix}")
         _end_process_group()
         raise typer.Exit(PREEMPTED_CODE) from None
+
+
+def _train_on_ray(run: SftRun | RlRun, cluster: RayTrainOptions) -> None:
+    """Train in workers on a cluster, and print the path of the model."""
+    with ray_cluster(cluster) as options:
+        from pixel_reasoner.integrations.ray_train import train_on_ray
+
+        with progress_bars() as progress:
+            folder = train_on_ray(run, options, progress=progress)
+    print_line(f"The model: {folder}")
 
 
 def _end_process_group() -> None:

@@ -21,12 +21,12 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -40,6 +40,7 @@ from pixel_reasoner.data.expert import (
 )
 from pixel_reasoner.data.labeller import Labeller, LabellerSettings
 from pixel_reasoner.data.parallel import map_in_order
+from pixel_reasoner.data.progress import Progress
 from pixel_reasoner.data.row_media import open_row_media
 from pixel_reasoner.data.source_rows import ROWS, SourceRows, check_complete
 from pixel_reasoner.dialects import get_dialect
@@ -145,7 +146,17 @@ class UnitResult(NamedTuple):
         return self._replace(lines=self.lines[:count], kinds=self.kinds[:count])
 
 
-def synthesize(
+class MapUnits(Protocol):
+    """Function that writes units, for example in other processes or on a cluster."""
+
+    def __call__(
+        self, units: Iterable[Unit], settings: SynthSettings, folder: Path
+    ) -> Generator[UnitResult, None, None]:
+        """Yield the result of `write_unit` for each unit, in order, with its media in `folder`."""
+        ...
+
+
+def synthesize(  # noqa: PLR0913 - what, where and how
     settings: SynthSettings,
     units: Iterable[Unit],
     out: Path,
@@ -153,6 +164,7 @@ def synthesize(
     workers: int = 1,
     on_traces: Callable[[int], None] = lambda count: None,
     labeller: Labeller | None = None,
+    map_units: MapUnits | None = None,
 ) -> dict[str, Any]:
     """Write or resume a run and return its summary.
 
@@ -163,6 +175,7 @@ def synthesize(
         workers: number of processes; 1 runs in this process.
         on_traces: called with the number of written traces.
         labeller: fills in missing fields of units; its calls are counted in the summary.
+        map_units: executes `write_unit`, instead of processes of this machine.
 
     Raises:
         EndpointError: the labeller does not answer any more.
@@ -172,7 +185,8 @@ def synthesize(
     """
     try:
         with FolderLock(out):
-            return _synthesize(settings, units, out, workers, on_traces, labeller)
+            run = _RunOptions(workers, on_traces, map_units or partial(_map_units, workers=workers))
+            return _synthesize(settings, units, out, run, labeller)
     except PixelReasonerError:
         raise
     except OSError as error:
@@ -183,8 +197,7 @@ def _synthesize(
     settings: SynthSettings,
     units: Iterable[Unit],
     out: Path,
-    workers: int,
-    on_traces: Callable[[int], None],
+    options: _RunOptions,
     labeller: Labeller | None,
 ) -> dict[str, Any]:
     """Write or resume a run in a locked folder."""
@@ -196,10 +209,10 @@ def _synthesize(
             out / "summary.json", "the summary of the run", "delete the folder"
         )
         check_complete(units, out)
-        on_traces(summary["count"])
+        options.on_traces(summary["count"])
         return summary
     with RunStore(out, _segments(settings), fields) as store:
-        run = _Run(settings, store, workers, on_traces)
+        run = _Run(settings, store, options)
         summary = run.write(units, labeller)
         is_empty = _is_empty(summary, settings)
         if not is_empty:
@@ -255,18 +268,26 @@ def _check_first_unit(units: Iterable[Unit]) -> Iterator[Unit]:
     return chain(list(islice(units, 1)), units)
 
 
+class _RunOptions(NamedTuple):
+    """How a run is executed."""
+
+    workers: int
+    on_traces: Callable[[int], None]
+    map_units: MapUnits
+
+
+def _map_units(
+    units: Iterable[Unit], settings: SynthSettings, folder: Path, *, workers: int
+) -> Generator[UnitResult, None, None]:
+    return map_in_order(partial(write_unit, settings=settings, folder=folder), units, workers)
+
+
 class _Run:
     """One process's work on a run, with an open store."""
 
-    def __init__(
-        self,
-        settings: SynthSettings,
-        store: RunStore,
-        workers: int,
-        on_traces: Callable[[int], None],
-    ) -> None:
-        self.settings, self.store, self.workers = settings, store, workers
-        self.on_traces = on_traces
+    def __init__(self, settings: SynthSettings, store: RunStore, options: _RunOptions) -> None:
+        self.settings, self.store, self.options = settings, store, options
+        self.on_traces = options.on_traces
         self.started = time.perf_counter()
         self.progress = _started(store)
         self.count_before = self.progress.count
@@ -287,9 +308,8 @@ class _Run:
             rest = labeller.label_units(
                 rest, partial(_rows, settings=settings, folder=folder), folder
             )
-        write = partial(write_unit, settings=settings, folder=folder)
         try:
-            with closing(map_in_order(write, rest, self.workers)) as results:
+            with closing(self.options.map_units(rest, settings, folder)) as results:
                 _write_units(self.store, self.progress, rows.record(results), quota, self.on_traces)
         finally:
             calls = labeller.finish() if labeller is not None else None  # its threads also render
@@ -306,7 +326,7 @@ class _Run:
             "dropped": dict(sorted(progress.reasons.items())),
             "seconds": round(seconds, 2),
             "traces_per_second": round((progress.count - self.count_before) / seconds, 1),
-            "workers": self.workers,
+            "workers": self.options.workers,
             "settings": self.settings.model_dump(mode="json"),
         }
 
@@ -401,36 +421,6 @@ def _trace_of_random_kind(
 
 
 # --- writing in order ---
-
-
-class Progress:
-    """Progress of a run, in whole units."""
-
-    def __init__(self, noted: Mapping[str, Any] | None = None) -> None:
-        """Start a run, or continue from a checkpoint."""
-        noted = noted or {}
-        self.units: int = noted.get("units", 0)
-        self.count: int = noted.get("count", 0)
-        """traces"""
-        self.kinds: Counter[str] = Counter(noted.get("kinds", {}))
-        self.reasons: Counter[str] = Counter(noted.get("reasons", {}))
-        """dropped rows by reason"""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the progress as JSON values for a checkpoint."""
-        return {
-            "units": self.units,
-            "count": self.count,
-            "kinds": dict(self.kinds),
-            "reasons": dict(self.reasons),
-        }
-
-    def add(self, written: UnitResult) -> None:
-        """Add the result of a unit."""
-        self.units += 1
-        self.count += len(written.lines)
-        self.kinds.update(written.kinds)
-        self.reasons.update(one.reason for one in written.dropped)
 
 
 def _started(store: RunStore) -> Progress:

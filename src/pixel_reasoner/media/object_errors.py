@@ -133,6 +133,8 @@ def object_error(url: str, failure: Failure, detail: str = "") -> PixelReasonerE
             got=failure.value,
             fix=f"check the network{f', {address}' if address else ''}; the same command continues",
         )
-    what = f"{failure.value} ({detail})" if detail and failure is Failure.UNUSABLE else failure.value
+    what = (
+        f"{failure.value} ({detail})" if detail and failure is Failure.UNUSABLE else failure.value
+    )
     fix = "allow reading it, or check the URL" if failure is Failure.DENIED else "check the URL"
     return InputError(expected="an object that can be read", got=f"{shown}: {what}", fix=fix)

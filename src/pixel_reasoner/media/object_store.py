@@ -201,7 +201,9 @@ def _open_file_system(scheme: str) -> Any:
         raise UsageError(
             expected=f"{package}, which reads {scheme}://",
             got="it is not installed",
-            fix=install_command("cloud") if package in ("s3fs", "fsspec") else f"pip install {package}",
+            fix=install_command("cloud")
+            if package in ("s3fs", "fsspec")
+            else f"pip install {package}",
         ) from error
     if scheme == "s3":
         fs.retries = 1  # this module retries

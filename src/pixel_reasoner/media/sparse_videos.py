@@ -147,13 +147,13 @@ def _runs(places: list[PacketPlace], index: PacketIndex, wanted: list[int]) -> l
         found.append((keys[key], number, position, time_s))
     return [
         _Run(first, max(one[1] for one in group), {one[2]: one[3] for one in group})
-        for first, group in ((key, list(of_key)) for key, of_key in groupby(found, lambda one: one[0]))
+        for first, group in (
+            (key, list(of_key)) for key, of_key in groupby(found, lambda one: one[0])
+        )
     ]
 
 
-def _missing(
-    places: list[PacketPlace], runs: list[_Run], present: Sequence[Range]
-) -> list[Range]:
+def _missing(places: list[PacketPlace], runs: list[_Run], present: Sequence[Range]) -> list[Range]:
     """Return the ranges of packets that are not present."""
     starts = [start for start, _ in present]
     missing = []

@@ -234,9 +234,7 @@ def _packet_index(
     )
 
 
-def check_frames_memory(
-    path: Path, index: PacketIndex, num_kept: int, limits: MediaLimits
-) -> None:
+def check_frames_memory(path: Path, index: PacketIndex, num_kept: int, limits: MediaLimits) -> None:
     """Raise an error if sampled frames and decoder buffers need more than `max_decode_bytes`.
 
     Raises:

@@ -348,8 +348,7 @@ class _Worker:
 
 def _frames(images: Sequence[Image.Image], values: Any) -> list[Frame]:
     return [
-        Frame(image, time_s, index)
-        for image, (time_s, index) in zip(images, values, strict=True)
+        Frame(image, time_s, index) for image, (time_s, index) in zip(images, values, strict=True)
     ]
 
 

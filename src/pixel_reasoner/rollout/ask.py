@@ -84,16 +84,17 @@ def ask_many(
 ) -> Iterator[Trace]:
     """Yield the traces of many questions as they finish, in no fixed order, with `batch_size` questions in progress.
 
-    A question with unusable media yields a trace with `StopReason.FAILED` and the reason. The others continue.
+    A model on a cluster has as many in progress per copy. A question with unusable media yields a trace with `StopReason.FAILED` and the reason. The others continue.
 
     Raises:
         EndpointError: all servers fail.
     """
     scheduler, config = get_scheduler(model), config or RolloutConfig()
     waiting, active = iter(questions), dict[str, RolloutHandle]()
+    num_questions = batch_size * scheduler.num_copies
     try:
         while True:
-            room = batch_size - len(active)
+            room = num_questions - len(active)
             for question in islice(waiting, room):
                 handle = scheduler.submit(RolloutRequest(question=question, config=config))
                 active[handle.id] = handle

@@ -75,6 +75,9 @@ class RolloutLoop:
         has_commands: returns whether clients have pending commands.
     """
 
+    num_copies = 1
+    """copies of the model, each of which can have a batch of its own"""
+
     def __init__(
         self,
         model: GenerationModel,
@@ -171,10 +174,14 @@ class RolloutLoop:
     def _open_queued(self) -> None:
         num_active = len(self._workers) + len(self._generating) + len(self._to_operate)
         while self._queued and num_active < self.max_active:
-            task = heapq.heappop(self._queued)[2]
+            task = self._pop_queued()
             if not task.is_over:
                 self._workers.start(task, partial(self._open, task))
                 num_active += 1
+
+    def _pop_queued(self) -> Task:
+        """Return the next task to start. It may be over."""
+        return heapq.heappop(self._queued)[2]
 
     def _start_operations(self) -> None:
         """Execute the operations of generated turns. They have priority over opening media of new questions."""

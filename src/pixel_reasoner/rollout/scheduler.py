@@ -11,6 +11,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from pixel_reasoner.errors import QueueFullError, UsageError
 from pixel_reasoner.media.decoder import MediaDecoder
@@ -26,6 +27,15 @@ from pixel_reasoner.rollout.tasks import Commands, Task
 
 POLL_S = 0.01
 """Maximum wait for the backend while workers are busy or clients may submit commands."""
+
+
+@runtime_checkable
+class SupportsLoop(Protocol):
+    """Model whose requests are processed elsewhere, for example on a cluster."""
+
+    def open_loop(self, max_active: int, on_end: Callable[[str], None]) -> RolloutLoop:
+        """Return the loop of a scheduler of this model. For the arguments see `RolloutLoop`."""
+        ...
 
 
 class RolloutScheduler:
@@ -65,9 +75,13 @@ class RolloutScheduler:
         self._thread: threading.Thread | None = None
         self._is_closed = False
         self._stepped_at = time.monotonic()
-        self._loop = RolloutLoop(
-            model, max_active, num_workers, self._ended, lambda: bool(self._commands)
-        )
+        self._loop: RolloutLoop
+        if isinstance(model, SupportsLoop):
+            self._loop = model.open_loop(max_active, self._ended)
+        else:
+            self._loop = RolloutLoop(
+                model, max_active, num_workers, self._ended, lambda: bool(self._commands)
+            )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -79,6 +93,11 @@ class RolloutScheduler:
         """Use of the KV cache of the backend; None if it is not in this process."""
         backend = self._loop.backend
         return backend.cache_usage if isinstance(backend, SupportsCacheUsage) else None
+
+    @property
+    def num_copies(self) -> int:
+        """Copies of the model that answer requests at the same time, each with a batch of its own."""
+        return self._loop.num_copies
 
     @property
     def is_closed(self) -> bool:

@@ -133,9 +133,7 @@ def load_questions(path: Path) -> Iterator[Question]:
 
 def with_media_root(question: Question, folder: Path | str) -> Question:
     """Return the question with relative media paths resolved against a folder or a URL."""
-    media = tuple(
-        m.model_copy(update={"path": join_media(folder, m.path)}) for m in question.media
-    )
+    media = tuple(m.model_copy(update={"path": join_media(folder, m.path)}) for m in question.media)
     return question.model_copy(update={"media": media})
 
 

@@ -13,6 +13,7 @@ from pixel_reasoner.data.endpoint import Endpoint, LabellerConfig
 from pixel_reasoner.data.labeller import Labeller, LabellerSettings, labeller_settings
 from pixel_reasoner.data.labels import Analysis
 from pixel_reasoner.data.synth import (
+    MapUnits,
     SynthSettings,
     Unit,
     pending_media_dir,
@@ -102,12 +103,18 @@ class SynthSpec:
     labeller: LabellerSpec = LabellerSpec()
 
 
-def synthesize(spec: SynthSpec, progress: ProgressReporter | None = None) -> dict[str, Any]:
+def synthesize(
+    spec: SynthSpec,
+    progress: ProgressReporter | None = None,
+    *,
+    map_units: MapUnits | None = None,
+) -> dict[str, Any]:
     """Write or resume a synthesis run and return its summary.
 
     Args:
         spec: source, number and format of the traces, and their folder.
         progress: receives the number of written traces.
+        map_units: writes the traces of units, instead of `workers` processes of this machine.
 
     Raises:
         UsageError: an unknown name, inconsistent values, or `out` contains a run with other settings.
@@ -134,6 +141,7 @@ def synthesize(spec: SynthSpec, progress: ProgressReporter | None = None) -> dic
             workers=spec.workers,
             on_traces=lambda count: update(count, labeller.note() if labeller else ""),
             labeller=labeller,
+            map_units=map_units,
         )
 
 

@@ -130,6 +130,7 @@ def ask_many_by_strategy(
         yield from ask_many(questions, model, config, batch_size=batch_size)
         return
     waiting, active = iter(questions), set[Future[Trace]]()
+    batch_size *= get_scheduler(model).num_copies
     # A strategy blocks until its rollouts end, so each question in progress has a thread.
     pool = ThreadPoolExecutor(batch_size, thread_name_prefix="strategy")
     try:

@@ -106,7 +106,7 @@ def answer_tasks(  # noqa: PLR0913 - the interface of all workflows
         model: a loaded model.
         config: limits, sampling, operations. Sample i of a task has the seed of the sampling plus i.
         samples: answers per task.
-        batch_size: number of requests in progress; each sample is one.
+        batch_size: number of requests in progress, per copy of the model; each sample is one.
         is_done: returns whether the task with an id is skipped, for a resumed run.
         on_trace: called with each trace when it is complete.
         follow_ups: returns the tasks (or results) that depend on a result. They come before further tasks.
@@ -124,9 +124,11 @@ def answer_tasks(  # noqa: PLR0913 - the interface of all workflows
     [('a', 'red', 1.0), ('b', 'red', 1.0)]
     """
     check_samples(samples, config)
-    batch = _Batch(tasks, max(1, batch_size // samples), is_done, has_room)
+    scheduler = get_scheduler(model)
+    num_requests = batch_size * scheduler.num_copies
+    batch = _Batch(tasks, max(1, num_requests // samples), is_done, has_room)
     configs = [_with_seed(config, number) for number in range(samples)]
-    start = partial(_Active, scheduler=get_scheduler(model), configs=configs, on_trace=on_trace)
+    start = partial(_Active, scheduler=scheduler, configs=configs, on_trace=on_trace)
     try:
         while batch.fill(start):
             for one in batch.wait():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from glob import has_magic
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,19 @@ def _decoders(spec: SurveySpec, model: GenerationModel) -> Iterator[FileDivider]
         divider = FileDivider(pool, passwords)
         scheduler.decode_with(divider.decoder)
         yield divider
+
+
+def survey_decoder(spec: SurveySpec) -> Callable[[], MediaDecoder] | None:
+    """Return a picklable function that opens the decoder of a survey in another process; None for the default one."""
+    if not spec.decode_workers and not spec.pdf_passwords:
+        return None
+    return partial(_open_decoder, spec.decode_workers, spec.pdf_passwords)
+
+
+def _open_decoder(num_workers: int, passwords: Passwords) -> MediaDecoder:
+    if not num_workers:
+        return FileDivider(None, passwords).decoder
+    return WorkerPoolDecoder(num_workers, WORKER_LIMITS, passwords)
 
 
 def _units(
