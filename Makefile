@@ -17,7 +17,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve lint check test test-slow browser h5p coverage dist test-dist test-lowest test-python adapters trackers clients vllm clusters space attack \
+.PHONY: install demo docs docs-serve lint check test test-slow browser tools h5p coverage dist test-dist test-lowest test-python adapters trackers clients vllm clusters space attack \
 	format tiny benchmarks clean
 
 install: $(STAMP)
@@ -59,6 +59,12 @@ browser: install
 	@$(HAS_NGINX) || { $(APT_INSTALL) nginx; } \
 		|| echo "No nginx: tests of the server behind it are skipped. Install it with: apt-get install nginx"
 
+# Exports are opened by other programs. Where they are missing and cannot be installed, those tests are skipped.
+HAS_TOOLS := command -v exiftool > /dev/null && command -v ffprobe > /dev/null && command -v mkvmerge > /dev/null
+tools:
+	@$(HAS_TOOLS) || { $(APT_INSTALL) libimage-exiftool-perl ffmpeg mkvtoolnix; } \
+		|| echo "No exiftool, ffprobe or mkvmerge: tests of exports with them are skipped. Install them with: apt-get install libimage-exiftool-perl ffmpeg mkvtoolnix"
+
 # Packages of lessons are tested with the H5P server library. Where npm is missing, that test is skipped.
 H5P := .cache/h5p/node_modules/@lumieducation/h5p-server/package.json
 $(H5P):
@@ -81,13 +87,13 @@ lint: install
 check: lint
 	$(PYTEST) --fast
 
-test: lint browser h5p $(DOCS)
+test: lint browser tools h5p $(DOCS)
 	$(PYTEST) -m 'not slow'
 
-test-slow: install browser h5p $(DOCS)
+test-slow: install browser tools h5p $(DOCS)
 	$(PYTEST) -m slow $(shell grep -l 'mark\.slow' tests/test_*.py)
 
-coverage: install browser h5p $(DOCS)
+coverage: install browser tools h5p $(DOCS)
 	$(PYTEST) --cov --cov-report=term:skip-covered
 
 dist: install
@@ -130,8 +136,12 @@ adapters:
 	.venv-ray/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ray,local,remote]' pytest hypothesis
 	.venv-ray/bin/python -m pytest -q tests/test_ray.py
 	test -x .venv-exports/bin/python || $(PYTHON) -m venv .venv-exports
-	.venv-exports/bin/python -m pip install --quiet --editable . label-studio-sdk scikit-learn pytest hypothesis pyarrow
-	.venv-exports/bin/python -m pytest -q tests/test_inspection_adapters.py
+	.venv-exports/bin/python -m pip install --quiet --editable . label-studio-sdk scikit-learn pytest hypothesis pyarrow \
+		opentimelineio otio-fcpx-xml-adapter otio-cmx3600-adapter pycmx
+	.venv-exports/bin/python -m pytest -q tests/test_inspection_adapters.py tests/test_moments_export_tools.py
+	test -x .venv-fiftyone/bin/python || $(PYTHON) -m venv .venv-fiftyone
+	.venv-fiftyone/bin/python -m pip install --quiet --editable . fiftyone scikit-learn pytest hypothesis pyarrow
+	FIFTYONE_DO_NOT_TRACK=1 .venv-fiftyone/bin/python -m pytest -q tests/test_inspection_adapters.py
 	$(MAKE) .venv-space/.installed
 	.venv-space/bin/python -m pytest -q tests/test_space.py
 	$(MAKE) trackers

@@ -1,12 +1,13 @@
 """Exports of an inspection in the tools that read them.
 
-label-studio-sdk requires an OpenCV below 4.13, and the extra `workflows` a newer one: `make adapters` runs its test in an
-environment of its own.
+label-studio-sdk requires an OpenCV below 4.13, and the extra `workflows` a newer one; FiftyOne is a gigabyte: `make adapters` runs their
+tests in an environment each. The importers of FiftyOne read a data set without its database.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,39 @@ def test_label_studio_accepts_the_predictions(folder):
     for task in tasks:
         for prediction in task["predictions"]:
             assert interface.validate_prediction(prediction, return_errors=True) == []
+
+
+def test_fiftyone_imports_its_own_format(folder, tmp_path):
+    shutil.copytree(folder / "fiftyone", tmp_path / "set")
+    shutil.copytree(folder / "yolo/images", tmp_path / "set/data", dirs_exist_ok=True)
+    importers = pytest.importorskip("fiftyone.utils.data.importers")
+    with importers.FiftyOneImageDetectionDatasetImporter(str(tmp_path / "set")) as found:
+        by_name = {Path(path).stem: labels.detections for path, _, labels in found}
+    assert {name: len(boxes) for name, boxes in by_name.items()} == {
+        flat_name("a/1.png"): 0,
+        flat_name("a/2.png"): 2,
+        flat_name("b/2.png"): 0,
+    }
+    [scratch, dent] = by_name[flat_name("a/2.png")]
+    assert (scratch.label, dent.label) == ("Scratch", 'a "dent"')
+    assert scratch.bounding_box == pytest.approx([0.125, 0.25, 0.5, 0.125])
+    assert dent.bounding_box == pytest.approx([0.5, 0.1, 0.05, 0.8])
+    assert (scratch["severity"], dent["severity"]) == ("minor", "critical")
+
+
+def test_fiftyone_imports_coco(folder):
+    coco = pytest.importorskip("fiftyone.utils.coco")
+    with coco.COCODetectionDatasetImporter(
+        data_path=str(folder / "photos"), labels_path=str(folder / "coco/annotations.json")
+    ) as found:
+        boxes = {
+            Path(path).relative_to(folder / "photos").as_posix(): [
+                (one.label, one.bounding_box) for one in labels["detections"].detections
+            ]
+            if labels
+            else []
+            for path, _, labels in found
+        }
+    [scratch, dent] = boxes["a/2.png"]
+    assert scratch == ("Scratch", pytest.approx([0.125, 0.25, 0.5, 0.125]))
+    assert dent == ('a "dent"', pytest.approx([0.5, 0.1, 0.05, 0.8]))

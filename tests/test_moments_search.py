@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 
@@ -15,6 +16,7 @@ from cli_fixture import assert_refused
 from doc_blocks import ROOT, blocks, run_commands, run_python
 from moments_fixture import RATES, shown_numbers, write_test_clip
 from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.media import videos
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.moments_api import (
     ClipOptions,
@@ -26,6 +28,7 @@ from pixel_reasoner.moments_api import (
     write_find,
 )
 from pixel_reasoner.rollout.scheduler import RolloutScheduler, get_scheduler
+from pixel_reasoner.workflows.moments import video_index
 from pixel_reasoner.workflows.moments.replies import labelled, parse_boxes, parse_frames
 from pixel_reasoner.workflows.moments.scores import FrameScores
 from pixel_reasoner.workflows.moments.spans import Span
@@ -95,6 +98,23 @@ def test_moments_have_exact_ends_from_few_frames_at_any_rate(clips, rate):
     )
     assert found.unsampled == ()
     assert found.error is None
+
+
+def test_the_packets_of_a_video_are_read_once_for_all_questions(clips, tmp_path, monkeypatch):
+    path = tmp_path / "long.mp4"
+    shutil.copyfile(clips["25"].path, path)
+    reads = []
+    for module, name in ((videos, "_PacketReader"), (video_index, "_Packets")):
+        reader = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda one, r=reader, n=name: reads.append(n) or r(one))
+    model = ScriptedModel(answers(clips["25"].times_s))
+    for _ in range(2):
+        (found,) = pr.find_moments(path, TEXTS, model)
+    assert len(found.traces) > 5
+    assert sorted(reads) == ["_PacketReader", "_Packets"]
+    shutil.copyfile(clips["60"].path, path)
+    (found,) = pr.find_moments(path, TEXTS, ScriptedModel(answers(clips["60"].times_s)))
+    assert found.index.rate.per_s == 60, "a changed file is read again"
 
 
 def test_moments_at_both_ends_of_a_video_are_whole(clips):

@@ -15,6 +15,7 @@ import av
 from av.packet import Packet
 
 from pixel_reasoner.media.decode_errors import as_input_errors
+from pixel_reasoner.media.file_cache import FileCache
 from pixel_reasoner.media.limits import (
     MAX_DECODER_FRAMES,
     Deadline,
@@ -36,6 +37,8 @@ SEEK_MIN_FRAMES = 2_000
 """number of frames from which sampling seeks instead of decoding the whole video: a minute or more"""
 SEEK_MIN_PX = 4_000_000_000
 """total pixels of all frames from which sampling seeks: 2,000 frames of 1920 x 1080"""
+_MAX_CACHED_FRAMES = 1_000_000
+"""frames of all videos whose packets are kept, about 32 bytes each: nine hours at 30 per second"""
 _GIF_TAIL_BYTES = 2**20
 """bytes at the end of a GIF to search for its trailer"""
 TIME_TOLERANCE_S = 1e-4
@@ -54,7 +57,7 @@ def sample_video(
     """Return frames spaced evenly over a video: the centers of `limits.num_frames` equal parts, or all frames.
 
     The file is read twice: once to count frames, because headers are not trusted, and once to decode the sampled frames.
-    So a long clip is never kept in memory. For a long clip, or a part, decoding starts at the key frame before each
+    So a long clip is never kept in memory. Further calls for the same file do not count again. For a long clip, or a part, decoding starts at the key frame before each
     sampled frame.
     Recorded rotation and mirroring are applied.
 
@@ -71,7 +74,7 @@ def sample_video(
     selection = FrameSelection(limits.num_frames, start_s, end_s, indices)
     with as_input_errors(path, VIDEO_EXPECTED, VIDEO_FIX):
         check_file(path, VIDEO_EXPECTED, limits.max_bytes, "max_bytes")
-        index = read_packets(path, limits, video_deadline(path, limits))
+        index = _packets_of(path, limits)
         wanted = selection.of_times(index.times, index.duration_s)
         check_frames_memory(path, index, len(wanted), limits)
         deadline = video_deadline(path, limits, index.num_threads)
@@ -103,7 +106,7 @@ def video_duration_s(path: Path, limits: MediaLimits) -> float:
     """
     with as_input_errors(path, VIDEO_EXPECTED, VIDEO_FIX):
         check_file(path, VIDEO_EXPECTED, limits.max_bytes, "max_bytes")
-        return read_packets(path, limits, video_deadline(path, limits)).duration_s
+        return _packets_of(path, limits).duration_s
 
 
 class PacketIndex(NamedTuple):
@@ -173,6 +176,16 @@ class _PacketReader:
             if self.places is not None:
                 place = PacketPlace(time_s, packet.pos, packet.size, bool(packet.is_keyframe))
                 self.places.append(place)
+
+
+_PACKETS = FileCache[PacketIndex](_MAX_CACHED_FRAMES, lambda index: len(index.times))
+
+
+def _packets_of(path: Path, limits: MediaLimits) -> PacketIndex:
+    """Return the packets of a video. They are read once: each question about a long video is about another part of it."""
+    return _PACKETS.get(
+        path, limits, lambda: read_packets(path, limits, video_deadline(path, limits))
+    )
 
 
 def read_packets(

@@ -18,6 +18,7 @@ from av.video.frame import VideoFrame
 
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.media.decode_errors import as_input_errors
+from pixel_reasoner.media.file_cache import FileCache
 from pixel_reasoner.media.limits import check_duration, check_file, check_num_frames
 from pixel_reasoner.media.video_file import VideoFile, open_video, upright_rgb, video_deadline
 from pixel_reasoner.schema.geometry import Size
@@ -26,6 +27,8 @@ from pixel_reasoner.workflows.moments.timecode import FrameRate, is_drop_label, 
 
 EXPECTED = "a whole video file (mp4, mov, webm, mkv, avi or gif)"
 FIX = "give the whole file, or convert it to MP4 with a video editor"
+_MAX_CACHED_FRAMES = 1_000_000
+"""frames of all videos whose indexes are kept, about 36 bytes each"""
 _MAX_MISSING_S = Fraction(1)
 """difference of the duration in the header and the end of the last packet above which a file counts as truncated"""
 _ROUNDING_TICKS = 2
@@ -118,25 +121,32 @@ class VideoIndex:
 
 
 def read_video_index(path: Path, limits: MediaLimits = DEFAULT_MEDIA_LIMITS) -> VideoIndex:
-    """Read the packets of a video, and decode its first frame for the orientation.
+    """Read the packets of a video, and decode its first frame for the orientation. An unchanged file is read once.
 
     Raises:
         InputError: no video, a truncated or damaged file, or over the limits.
     """
     with as_input_errors(path, EXPECTED, FIX):
         check_file(path, EXPECTED, limits.max_bytes, "max_bytes")
-        deadline = video_deadline(path, limits)
-        with open_video(path, limits, deadline) as video:
-            packets = _Packets(video)
-            for packet in video.container.demux():
-                deadline.check()
-                packets.add(packet)
-                check_num_frames(path, len(packets.pts), limits)
-            found = _index(video, packets)
-        check_duration(path, float(found.duration_s), limits)
-        if any(not has_pts for has_pts in packets.has_pts):
-            found = _with_decoded_times(found, limits)
-        return _with_first_frame(found, limits)
+        return _INDEXES.get(path, limits, lambda: _read_index(path, limits))
+
+
+_INDEXES = FileCache[VideoIndex](_MAX_CACHED_FRAMES, lambda index: index.num_frames)
+
+
+def _read_index(path: Path, limits: MediaLimits) -> VideoIndex:
+    deadline = video_deadline(path, limits)
+    with open_video(path, limits, deadline) as video:
+        packets = _Packets(video)
+        for packet in video.container.demux():
+            deadline.check()
+            packets.add(packet)
+            check_num_frames(path, len(packets.pts), limits)
+        found = _index(video, packets)
+    check_duration(path, float(found.duration_s), limits)
+    if any(not has_pts for has_pts in packets.has_pts):
+        found = _with_decoded_times(found, limits)
+    return _with_first_frame(found, limits)
 
 
 class _Packets:
