@@ -125,5 +125,15 @@ def _show_warning(
 
 
 def _stop(message: str, code: int) -> None:
-    print(visible(message), file=sys.stderr)
+    if _is_first_to_stop():
+        print(visible(message), file=sys.stderr)
     sys.exit(code)
+
+
+def _is_first_to_stop() -> bool:
+    """Return whether to print a message. Of the processes of torchrun, only the first that stops prints one."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return True
+    from pixel_reasoner.train.processes import is_first_to_fail
+
+    return is_first_to_fail()

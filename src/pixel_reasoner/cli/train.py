@@ -207,10 +207,14 @@ def _train_on_ray(run: SftRun | RlRun, cluster: RayTrainOptions) -> None:
 
 
 def _end_process_group() -> None:
-    """End the threads of torchrun's process group: at the end of Python they abort the process now and then."""
+    """End the threads of torchrun's process group: at the end of Python they abort the process now and then.
+
+    Without the barrier, gloo aborts a process that still waits for another.
+    """
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
         distributed.destroy_process_group()
 
 

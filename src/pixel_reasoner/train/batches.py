@@ -11,6 +11,7 @@ from trl.trainer.utils import pad
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.schema.settings import MediaLimits, PixelBudgets
 from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.train.blank_pictures import BlankPicture
 from pixel_reasoner.train.rollouts import token_type_ids_name
 from pixel_reasoner.train.samples import RolloutSample, TokenSequence
 
@@ -24,6 +25,7 @@ class BatchBuilder:
         budgets: pixel budgets of the model.
         limits: media limits.
         max_open_media: maximum number of open media items.
+        add_blank: whether a batch without pictures gets a blank one.
     """
 
     def __init__(
@@ -33,10 +35,13 @@ class BatchBuilder:
         budgets: PixelBudgets,
         limits: MediaLimits,
         max_open_media: int = 32,
+        *,
+        add_blank: bool = False,
     ) -> None:
         self.processor, self.image_token_id = processor, image_token_id
         self.budgets, self.limits = budgets, limits
         self.contexts = MediaCache(max_open_media)
+        self.blank = BlankPicture(processor) if add_blank else None
 
     def loss_batch(self, samples: Sequence[RolloutSample]) -> dict[str, Any]:
         """Return the tensors of a micro-batch, one row per sequence: the keys of `sequences_batch`, plus the advantages."""
@@ -79,12 +84,30 @@ class BatchBuilder:
         ]
         flat = [picture for some in pictures for picture in some]
         if not flat:
-            return {}
+            return self._blank_inputs(batch)
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
         inputs = dict(self.processor.image_processor(images=flat, return_tensors="pt"))
         inputs[token_type_ids_name(inputs)] = (ids == self.image_token_id).long()
         inputs["num_images"] = [len(some) for some in pictures]
         return inputs
+
+    def _blank_inputs(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return a batch without pictures with a blank one after the last completion; nothing if none is needed."""
+        if self.blank is None:
+            return {}
+        rows, length = batch["completion_ids"].shape
+        names = [
+            name
+            for name, value in batch.items()
+            if not name.startswith("prompt_") and value.shape == (rows, length)
+        ]
+        fill = self.processor.tokenizer.pad_token_id
+        names = ["completion_ids", *(name for name in names if name != "completion_ids")]
+        longer = self.blank.append(batch, {"completion_ids": fill}, names)
+        ids = torch.cat([batch["prompt_ids"], longer["completion_ids"]], dim=1)
+        longer[token_type_ids_name(longer)] = (ids == self.image_token_id).long()
+        longer["num_images"] = [0] * (rows - 1) + [1]
+        return longer
 
     def _pictures(self, sequence: TokenSequence, trace: Trace) -> list[Any]:
         context = self.contexts.open(trace.question, self.budgets, self.limits).replay(trace)

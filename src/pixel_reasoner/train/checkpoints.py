@@ -10,6 +10,10 @@ from safetensors import SafetensorError, safe_open
 
 STATE = "trainer_state.json"
 """the trainer writes this file last"""
+_SHARDED = ("pytorch_model_fsdp_0", "optimizer_0")
+"""folders with the shards of FSDP2"""
+_METADATA = ".metadata"
+"""the file of such a folder that is written after all shards"""
 
 
 def checkpoint_step(folder: Path) -> int:
@@ -28,6 +32,9 @@ def find_checkpoint_problem(folder: Path) -> str | None:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if not isinstance(state, dict) or not isinstance(state.get("global_step"), int):
             return f"{STATE} has no global_step"
+        for name in _SHARDED:
+            if (folder / name).is_dir() and not (folder / name / _METADATA).exists():
+                return f"{name} has no {_METADATA}"
         for path in sorted(folder.rglob("*")):
             if path.suffix == ".safetensors":
                 with safe_open(path, "pt"):  # compares the header with the file length

@@ -50,6 +50,7 @@ _RL_MANAGED = {
     "reward_weights": "",
 }
 _PLAIN = {"str": str, "Variant": str, "bool": bool, "int": int, "float": float}
+SHARDINGS = ("fsdp2", "zero2", "zero3")
 _AT_LEAST = {
     "group_size": (2, ", since an advantage is a difference within a group"),
     "max_turns": (2, ", since the model answers in the turn after a call"),
@@ -97,12 +98,16 @@ class SftRun:
     """false: the loss covers every token, including tool results; for comparisons"""
     train_thoughts_before_mistakes: bool = True
     """whether the loss covers the text before a deliberate mistake, as in the paper; the call itself is always masked"""
+    batch_size: int = 0
+    """traces of one gradient step, over all processes; 0: TRL's batch sizes per process decide"""
     prepare: bool = True
     """crop, resize and tokenize all traces before the first step, into `out/prepared`; false: in every epoch"""
     lora_rank: int = 0
     """0: train all weights"""
     lora_alpha: int = 0
     """0: twice the rank"""
+    sharding: str = ""
+    """shards over the processes: fsdp2 or zero3 weights, gradients and optimizer states; zero2 all but weights; empty: nothing"""
     ask_every: int = 0
     """steps between two validations (the model answers questions); 0: only at the end"""
     ask_count: int = 0
@@ -116,11 +121,16 @@ class SftRun:
 
     def __post_init__(self) -> None:
         """Reject invalid settings before anything is loaded."""
-        for name in ("lora_rank", "lora_alpha", "ask_every", "ask_count"):
+        for name in ("lora_rank", "lora_alpha", "ask_every", "ask_count", "batch_size"):
             if getattr(self, name) < 0:
                 raise _wrong(f"{name} of 0 or more", str(getattr(self, name)), "raise it")
         _check_lora(self)
         _check_asking(self)
+        _check_sharding(self)
+        if self.batch_size and "gradient_accumulation_steps" in self.trl:
+            raise _wrong(
+                "batch_size or gradient_accumulation_steps", "both", "remove the one under [trl]"
+            )
         if self.trl.get("eval_strategy", "no") != "no" and not self.eval_traces:
             raise _wrong(
                 "eval_traces with eval_strategy", "none", "name some, or drop eval_strategy"
@@ -193,6 +203,8 @@ class RlRun:
     """0: train all weights"""
     lora_alpha: int = 0
     """0: twice the rank"""
+    sharding: str = ""
+    """shards over the processes: fsdp2 or zero3 weights, gradients and optimizer states; zero2 all but weights; empty: nothing"""
     sample_every: int = 10
     """steps between two reports of sampled rollouts; 0: none"""
     ask_every: int = 0
@@ -219,6 +231,7 @@ class RlRun:
         self._check_batch_sizes()
         _check_lora(self)
         _check_asking(self)
+        _check_sharding(self)
         _check_trl(self.trl, _RL_MANAGED)
         check_options(self.trl, is_rl=True)
 
@@ -394,6 +407,17 @@ def _check_lora(run: SftRun | RlRun) -> None:
 def _check_asking(run: SftRun | RlRun) -> None:
     if run.ask_every and not run.ask_count:
         raise _wrong("ask_count with ask_every", "none", "set ask_count, for example to 50")
+
+
+def _check_sharding(run: SftRun | RlRun) -> None:
+    if run.sharding not in ("", *SHARDINGS):
+        raise _wrong(f"sharding {', '.join(SHARDINGS)}", repr(run.sharding), "use one of these")
+    for name, own in (("fsdp", "fsdp2"), ("fsdp_config", "fsdp2"), ("deepspeed", "zero")):
+        if name in run.trl and (not run.sharding.startswith(own) or name == "fsdp"):
+            fix = f'set sharding = "{own if own == "fsdp2" else "zero3"}" at the top'
+            raise _wrong("sharding at the top", f"{name} under [trl]", fix)
+    if not isinstance(run.trl.get("deepspeed", {}), dict):
+        raise _wrong("a table deepspeed under [trl]", "a path", "write its options in the run")
 
 
 def _check_trl(options: dict[str, Any], ours: dict[str, str]) -> None:

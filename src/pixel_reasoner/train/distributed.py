@@ -8,8 +8,8 @@ gathered first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from accelerate.utils import gather
@@ -17,6 +17,8 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.tensor import DTensor
 
 from pixel_reasoner.errors import ModelError
+
+T = TypeVar("T")
 
 
 def gather_rows(rows: torch.Tensor, trainer: Any) -> torch.Tensor:
@@ -47,6 +49,17 @@ def is_main_process(trainer: Any) -> bool:
     return bool(trainer.is_world_process_zero())
 
 
+def from_main_process(compute: Callable[[], T]) -> T:
+    """Return in all processes what a function returns in the main process, for example a choice of files. Collective."""
+    if not torch.distributed.is_initialized():
+        return compute()
+    is_main = torch.distributed.get_rank() == 0
+    found: list[Any] = [compute() if is_main else None]
+    torch.distributed.broadcast_object_list(found)
+    value: T = found[0]
+    return value
+
+
 def has_sharded_weights(trainer: Any) -> bool:
     """Return whether this process has only a shard of the weights (FSDP, ZeRO-3)."""
     if trainer.is_fsdp_enabled or _has_distributed_tensors(trainer.model):
@@ -65,13 +78,40 @@ def unwrap_model(trainer: Any) -> Any:
 
 def full_state_dict(trainer: Any) -> dict[str, torch.Tensor]:
     """Return all weights of the unwrapped model. With sharded weights only the main process gets them. Collective."""
-    state: dict[str, torch.Tensor]
     if _has_distributed_tensors(trainer.model):  # FSDP2
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state = get_model_state_dict(unwrap_model(trainer), options=options)
-    else:
-        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        return dict(get_model_state_dict(unwrap_model(trainer), options=options))
+    state = {}
+    for name, weight in gathered_weights(unwrap_model(trainer), remove_duplicate=False):
+        if is_main_process(trainer):
+            state[name] = weight.to("cpu", copy=True)
     return state
+
+
+def gathered_weights(
+    model: Any, *, only_trained: bool = False, remove_duplicate: bool = True
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield name and whole value of each weight, one after the other, in every process. Collective.
+
+    The tensor is valid until the next one is requested, so that memory holds one whole weight at a time.
+    """
+    for name, weight in model.named_parameters(remove_duplicate=remove_duplicate):
+        if only_trained and not weight.requires_grad:
+            continue
+        if isinstance(weight, DTensor):
+            yield name, weight.detach().full_tensor()
+        elif hasattr(weight, "ds_id"):  # ZeRO-3
+            from deepspeed import zero
+
+            with zero.GatheredParameters([weight]):
+                yield name, weight.detach()
+        else:
+            yield name, weight.detach()
+
+
+def num_parameters(model: Any) -> int:
+    """Return the number of parameters of a model, whole ones also where ZeRO-3 has left a shard."""
+    return sum(getattr(weight, "ds_numel", weight.numel()) for weight in model.parameters())
 
 
 # --- module groups ---

@@ -17,6 +17,7 @@ from pixel_reasoner.files import cannot_write, check_settings, read_json_object,
 from pixel_reasoner.reports.training_log import RUN
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.train.config import RlRun, SftRun
+from pixel_reasoner.train.layout import checkpoint_layout, save_layout
 
 _LENGTHS = ("max_steps", "num_train_epochs")
 """TRL options that may be increased to continue a finished run"""
@@ -99,6 +100,19 @@ class CheckpointErrorsMixin:
             self.control.should_training_stop = True
             return
         super()._run_epoch(*args, **kwargs)  # type: ignore[misc]
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the weights, unless a checkpoint of DeepSpeed contains them: ZeRO-3 would gather the whole model."""
+        if not (_internal_call and self.is_deepspeed_enabled):  # type: ignore[attr-defined]
+            super().save_model(output_dir, _internal_call)  # type: ignore[misc]
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Write the random state, and then wait for the files of all processes: the file after these marks a complete checkpoint."""
+        super()._save_rng_state(output_dir)  # type: ignore[misc]
+        accelerator = self.accelerator  # type: ignore[attr-defined]
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            save_layout(checkpoint_layout(self), Path(output_dir))
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Write a checkpoint; an incomplete one is removed if the disk is full."""

@@ -36,8 +36,10 @@ from pixel_reasoner.scoring.rewards import TraceReward
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.async_rollouts import AsyncRollouts, async_rollouts
 from pixel_reasoner.train.batches import BatchBuilder, to_device
+from pixel_reasoner.train.blank_pictures import NEEDS_BLANK
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.folder import CheckpointErrorsMixin, checkpoint_errors
+from pixel_reasoner.train.gathered_source import WHOLE_COPY, GatheredSource
 from pixel_reasoner.train.model_card import ModelCardMixin
 from pixel_reasoner.train.question_order import question_row
 from pixel_reasoner.train.replay_buffer import ReplayBuffer, selective_replay, split_micro_batches
@@ -123,7 +125,11 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
         budgets = model_settings.budgets or get_dialect(model_settings.dialect).budgets
         self._settings = _run_settings(self, budgets)
         self.batches = BatchBuilder(
-            self.processing_class, self._image_pad_token_id, budgets, config.media
+            self.processing_class,
+            self._image_pad_token_id,
+            budgets,
+            config.media,
+            add_blank=run.sharding in NEEDS_BLANK,
         )
         self.generator = RolloutGenerator(
             self._turn_source(),
@@ -140,6 +146,8 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
         self._async = async_rollouts(self) if run.max_staleness else None
 
     def _turn_source(self) -> TurnSource:
+        if self.run.sharding in WHOLE_COPY and not self.args.use_vllm:
+            return GatheredSource(self)
         return RolloutSource(self) if can_use_engine(self) else TrlTurnSource(self)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
@@ -402,7 +410,7 @@ def _run_settings(trainer: PixelReasonerTrainer, budgets: PixelBudgets) -> RunSe
     info = ModelInfo(
         name=trainer.run.model,
         architecture=type(model).__name__,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=distributed.num_parameters(model),
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(trainer.accelerator.device),
     )

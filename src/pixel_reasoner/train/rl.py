@@ -51,8 +51,11 @@ from pixel_reasoner.train.callbacks import (
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.folder import training_folder
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
+from pixel_reasoner.train.processes import check_processes
 from pixel_reasoner.train.question_order import question_row
 from pixel_reasoner.train.reward_functions import load_reward
+from pixel_reasoner.train.sharding import set_wrapped_classes, start_processes
+from pixel_reasoner.train.sharding_check import ShardingCallback
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
 
@@ -70,7 +73,9 @@ def train_rl(run: RlRun) -> Path:
         OutputError: the folder cannot be written.
     """
     quiet_libraries()
+    start_processes(run)
     args = trl_config(run)
+    check_processes(run)
     user_rewards = [load_reward(name) for name in run.reward_functions]
     with args.main_process_first():
         model = local_model(run.model)
@@ -107,12 +112,14 @@ def _build_trainer(
     if config.operations:
         render = partial(processor.apply_chat_template, tokenize=False)
         assert_template_supports(render, get_dialect(model_settings.dialect), run.model)
+    model = load_weights(source, run, bf16=args.bf16)
+    set_wrapped_classes(args, model)
     trainer = PixelReasonerTrainer(
         run=run,
         model_settings=model_settings,
         config=config,
         user_rewards=user_rewards,
-        model=load_weights(source, run, bf16=args.bf16),
+        model=model,
         args=args,
         train_dataset=question_rows(questions),
         processing_class=load_processor(source),  # the trainer modifies its tokenizer
@@ -126,6 +133,7 @@ def _add_callbacks(
     trainer: PixelReasonerTrainer, run: RlRun, processor: object, model_settings: FolderSettings
 ) -> None:
     show_one_progress_line(trainer)
+    trainer.add_callback(ShardingCallback(run, trainer))
     trainer.add_callback(LogCallback(Path(run.out)))
     if run.sample_every:
         trainer.add_callback(SampleRolloutsCallback(run, trainer))

@@ -38,13 +38,11 @@ _KNOWN = frozenset({"max_new_tokens", "suppress_tokens"})
 
 
 def can_use_engine(trainer: Any) -> bool:
-    """Return whether the engine can generate rollouts: a supported family, unsharded weights, supported sampling."""
+    """Return whether the engine can generate rollouts: a supported family and supported sampling."""
     args = trainer.args
     return not (
         args.use_vllm
         or args.use_transformers_continuous_batching
-        or trainer.is_deepspeed_enabled
-        or trainer.is_fsdp_enabled
         or args.repetition_penalty != 1.0
         or args.cache_implementation
         or set(args.generation_kwargs or ()) - _KNOWN
@@ -52,12 +50,12 @@ def can_use_engine(trainer: Any) -> bool:
 
 
 class RolloutSource:
-    """Engine of one trainer, with its weights and sampling parameters."""
+    """Engine of one trainer, with its sampling parameters, and its weights or a whole copy of sharded ones."""
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: Any, model: Any = None) -> None:
         self.trainer = trainer
         self.engine = Engine(
-            _weights(trainer),
+            _weights(trainer) if model is None else model,
             trainer.processing_class.image_processor,
             trainer.eos_token_ids,
             sampler=build_sampler(trainer.generation_config),

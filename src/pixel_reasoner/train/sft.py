@@ -39,6 +39,7 @@ from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.strict_json import parse_json
+from pixel_reasoner.train.blank_pictures import NEEDS_BLANK, BlankPicture
 from pixel_reasoner.train.callbacks import (
     LogCallback,
     ValidationCallback,
@@ -48,6 +49,9 @@ from pixel_reasoner.train.callbacks import (
 from pixel_reasoner.train.config import SftRun
 from pixel_reasoner.train.folder import CheckpointErrorsMixin, training_folder
 from pixel_reasoner.train.model_card import ModelCardMixin
+from pixel_reasoner.train.processes import check_processes
+from pixel_reasoner.train.sharding import set_wrapped_classes, start_processes
+from pixel_reasoner.train.sharding_check import ShardingCallback
 from pixel_reasoner.train.throughput import ThroughputMixin
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
@@ -73,7 +77,9 @@ def train_sft(run: SftRun) -> Path:
         ModelError: a model that cannot be loaded.
     """
     quiet_libraries()
+    start_processes(run)
     args = trl_config(run)
+    check_processes(run)
     # Wrong paths are reported before the settings of an existing folder are compared.
     with args.main_process_first():
         source = str(local_model(run.model))
@@ -121,6 +127,7 @@ def _build_trainer(
         processor,
         mask=run.mask,
         train_thoughts_before_mistakes=run.train_thoughts_before_mistakes,
+        add_blank=run.sharding in NEEDS_BLANK,
     )
     if run.prepare:
         folder = Path(run.out) / "prepared"
@@ -130,9 +137,11 @@ def _build_trainer(
             evaluation = evaluation and prepare(
                 evaluation, collator, folder / "eval.arrow", decisive
             )
+    model = load_weights(source, run, bf16=args.bf16)
+    set_wrapped_classes(args, model)
     trainer = TraceTrainer(
         run=run,
-        model=load_weights(source, run, bf16=args.bf16),
+        model=model,
         args=args,
         train_dataset=train,
         eval_dataset=evaluation,
@@ -146,6 +155,7 @@ def _build_trainer(
     trainer.model_accepts_loss_kwargs = True
     show_one_progress_line(trainer)
     trainer.add_callback(TokenCountCallback(trainer))
+    trainer.add_callback(ShardingCallback(run, trainer))
     trainer.add_callback(LogCallback(Path(run.out)))
     if run.ask_count:
         trainer.add_callback(ValidationCallback(run, processor, settings, trainer))
@@ -248,14 +258,21 @@ class TraceCollator:
         processor: processor of the model.
         mask: False: the loss covers every token.
         train_thoughts_before_mistakes: same as in `encode`.
+        add_blank: whether a batch without pictures gets a blank one (`blank_pictures`).
     """
 
     def __init__(
-        self, processor: Any, *, mask: bool = True, train_thoughts_before_mistakes: bool = True
+        self,
+        processor: Any,
+        *,
+        mask: bool = True,
+        train_thoughts_before_mistakes: bool = True,
+        add_blank: bool = False,
     ) -> None:
         self.processor = processor
         self.mask = mask
         self.train_thoughts = train_thoughts_before_mistakes
+        self.blank = BlankPicture(processor) if add_blank else None
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return (batch, tokens) ids, mask and labels, and the pixels of all pictures in order."""
@@ -279,6 +296,11 @@ class TraceCollator:
         pictures = [picture for row in prepared for picture in row["images"]]
         if pictures:
             batch |= self.processor.image_processor(images=pictures, return_tensors="pt")
+        elif self.blank is not None:
+            fills = {"input_ids": pad, "labels": IGNORE}
+            batch = self.blank.append(
+                batch, fills, ["input_ids", *sorted(batch.keys() - {"input_ids"})]
+            )
         return batch
 
     def prepare_trace(self, trace: Trace) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, get_type_hints, overload
 
 import torch
@@ -11,6 +10,8 @@ from trl import GRPOConfig, SFTConfig
 
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.train.config import BatchSizes, RlRun, SftRun, batch_sizes, reject_unknown_keys
+from pixel_reasoner.train.processes import num_processes
+from pixel_reasoner.train.sharding import sharding_options
 
 SFT_DEFAULTS = {
     "learning_rate": 1e-6,
@@ -52,9 +53,10 @@ def trl_config(run: SftRun | RlRun) -> SFTConfig | GRPOConfig:
         UsageError: an option that TRL does not have or rejects, or that does not fit the run.
     """
     if isinstance(run, SftRun):
-        return _checked(SFTConfig, _options(run, SFTConfig, SFT_DEFAULTS | SFT_OPTIONS))
-    numbers = batch_sizes(run, int(os.environ.get("WORLD_SIZE", "1")))
-    ours = RL_DEFAULTS | _rl_options(run, numbers)
+        ours: dict[str, Any] = {**SFT_DEFAULTS, **SFT_OPTIONS, **_sft_batches(run)}
+        return _checked(SFTConfig, _options(run, SFTConfig, ours))
+    numbers = batch_sizes(run, num_processes())
+    ours = {**RL_DEFAULTS, **_rl_options(run, numbers)}
     limits = {"generation_kwargs": _generation_options(run)}
     args = _checked(GRPOConfig, _options(run, GRPOConfig, ours) | limits)
     _check_rl(args, _steps_per_sync(run, numbers))
@@ -75,7 +77,7 @@ def _options(run: SftRun | RlRun, kind: Any, ours: dict[str, Any]) -> dict[str, 
         "dataloader_pin_memory": has_gpu,
         "ddp_find_unused_parameters": run.train_vision,  # a batch may contain no picture
     }
-    return {**common, **ours, **run.trl}
+    return {**common, **ours, **run.trl, **sharding_options(run)}
 
 
 def _check_types(options: dict[str, Any], kind: Any) -> None:
@@ -102,6 +104,21 @@ def _checked(kind: Any, options: dict[str, Any]) -> Any:
             got=str(error),
             fix="correct [trl]",
         ) from error
+
+
+def _sft_batches(run: SftRun) -> dict[str, int]:
+    """Return the number of micro-batches per gradient step that gives the run's batch size."""
+    if not run.batch_size:
+        return {}
+    micro = run.trl.get("per_device_train_batch_size", 1)
+    accumulation, rest = divmod(run.batch_size, micro * num_processes())
+    if rest or not accumulation:
+        raise UsageError(
+            expected=f"batch_size as a multiple of {micro} traces x {num_processes()} processes",
+            got=str(run.batch_size),
+            fix="change the number of processes, or per_device_train_batch_size under [trl]",
+        )
+    return {"gradient_accumulation_steps": accumulation}
 
 
 def _steps_per_sync(run: RlRun, numbers: BatchSizes) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,10 @@ from pixel_reasoner.train import distributed
 from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, find_checkpoint_problem
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.folder import checkpoint_errors, save_run_settings
+from pixel_reasoner.train.layout import check_batch_size
 from pixel_reasoner.train.model_card import write_model_card
 from pixel_reasoner.train.preemption import PreemptionCallback
+from pixel_reasoner.train.resharding import prepare_resharding
 from pixel_reasoner.train.stalls import watch_for_stalls
 
 Run = SftRun | RlRun
@@ -96,9 +100,12 @@ def train_and_save(
     """
     if distributed.is_main_process(trainer):
         save_run_settings(run)
-    checkpoint = last_checkpoint(out)
-    if checkpoint is not None and distributed.is_main_process(trainer):
-        sys.stderr.write(f"continues at {Path(checkpoint).name}\n")
+    checkpoint = distributed.from_main_process(lambda: last_checkpoint(out))
+    if checkpoint is not None:
+        check_batch_size(trainer, Path(checkpoint))
+        prepare_resharding(trainer, Path(checkpoint))
+        if distributed.is_main_process(trainer):
+            sys.stderr.write(f"continues at {Path(checkpoint).name}\n")
     preemption = PreemptionCallback(trainer, out)
     trainer.add_callback(preemption)
     with watch_for_stalls(trainer, out, run.monitor.stall_timeout_s):
@@ -156,16 +163,36 @@ def _is_lora(model: Any) -> bool:
 
 def _copy_with(model: Any, state: dict[str, torch.Tensor]) -> Any:
     """Return a CPU copy of a model with gathered weights and merged LoRA."""
+    copy = empty_copy(model)
+    copy.load_state_dict({name: value.cpu() for name, value in state.items()})
+    return copy.merge_and_unload() if _is_lora(model) else copy
+
+
+def empty_copy(model: Any) -> Any:
+    """Return an unsharded model on the CPU with the modules of an unwrapped model, LoRA included, and random weights.
+
+    The random state does not change, so that a resumed run samples what an uninterrupted run does.
+    """
     base = unwrap_peft(model)
     config = type(base.config).from_dict(base.config.to_dict())  # without patched attention
-    copy = AutoModelForImageTextToText.from_config(config, dtype=base.dtype)
-    copy.generation_config = base.generation_config
-    state = {name: value.cpu() for name, value in state.items()}
-    if not _is_lora(model):
-        copy.load_state_dict(state)
-        return copy
-    from peft import get_peft_model
+    with torch.random.fork_rng(devices=[]), _without_zero_init():
+        copy = AutoModelForImageTextToText.from_config(config, dtype=base.dtype)
+        copy.generation_config = base.generation_config
+        if _is_lora(model):
+            from peft import get_peft_model
 
-    adapted = get_peft_model(copy, model.peft_config["default"])
-    adapted.load_state_dict(state)
-    return adapted.merge_and_unload()
+            copy = get_peft_model(copy, model.peft_config["default"])
+    return copy
+
+
+@contextmanager
+def _without_zero_init() -> Iterator[None]:
+    """Build models whole inside the context. With ZeRO-3, transformers shards every model that it builds."""
+    from transformers.integrations import deepspeed
+
+    active = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = active

@@ -1,0 +1,178 @@
+"""Sharding of a run over its processes with FSDP2 or DeepSpeed ZeRO, on GPUs and on CPUs.
+
+    sharding = "fsdp2"      # in the TOML file of a run
+    torchrun --nproc_per_node 2 -m pixel_reasoner.cli train sft run.toml
+
+accelerate and transformers need help with this. On a CPU they ignore FSDP (each process gets all weights), or each process
+trains alone and writes the same folder. So a run starts its process group itself, passes TRL the options of its sharding,
+and checks before the first step that weights or optimizer states are really sharded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import warnings
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+
+from pixel_reasoner.errors import ModelError, UsageError
+from pixel_reasoner.train import distributed
+from pixel_reasoner.train.config import RlRun, SftRun
+from pixel_reasoner.train.processes import num_processes
+
+_STAGES = {"zero2": 2, "zero3": 3}
+_SIZES_OF_MODEL = ("stage3_param_persistence_threshold", "stage3_prefetch_bucket_size")
+"""settings of ZeRO-3 that transformers computes from the size of the model"""
+_INSTALL = "DS_BUILD_OPS=0 pip install --no-build-isolation 'pixel-reasoner[deepspeed]'"
+
+
+def start_processes(run: SftRun | RlRun) -> None:
+    """Start the process group of a sharded run. Does nothing for a run without sharding.
+
+    Raises:
+        UsageError: a launcher with another kind of sharding, no launcher on several GPUs, or DeepSpeed is missing.
+    """
+    _check_launcher(run.sharding)
+    if not run.sharding or PartialState._shared_state:
+        return
+    if run.sharding in _STAGES:
+        _check_deepspeed()
+    _set_defaults_of_one_process()
+    has_gpu = torch.cuda.is_available()
+    if run.sharding == "fsdp2":
+        state = PartialState(cpu=not has_gpu)
+        if not has_gpu:  # accelerate looks at FSDP only for types of GPUs
+            PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    else:
+        os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+        if not has_gpu:
+            os.environ["DS_ACCELERATOR"] = "cpu"
+            _disable_compiled_communication()
+        state = PartialState(backend="nccl" if has_gpu else "gloo")
+        # DeepSpeed calls functions of torch.distributed that have new names.
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+    assert state.num_processes == num_processes()
+
+
+def sharding_options(run: SftRun | RlRun) -> dict[str, Any]:
+    """Return the options of `TrainingArguments` for the sharding of a run. Options under `[trl]` are merged."""
+    if not run.sharding:
+        return {}
+    options: dict[str, Any] = {"accelerator_config": {"use_configured_state": True}}
+    if run.sharding == "fsdp2":
+        config = {"version": 2, "state_dict_type": "SHARDED_STATE_DICT"}
+        return {
+            **options,
+            "fsdp": True,
+            "fsdp_config": {**config, **run.trl.get("fsdp_config", {})},
+        }
+    # accelerate skips DeepSpeed if use_cpu is set.
+    return {**options, "use_cpu": False, "deepspeed": _deepspeed_config(run)}
+
+
+def _deepspeed_config(run: SftRun | RlRun) -> dict[str, Any]:
+    stage = _STAGES[run.sharding]
+    zero: dict[str, Any] = {"stage": stage}
+    if stage == 3:
+        # DeepSpeed's defaults keep weights below 100,000 elements whole in all processes.
+        zero |= dict.fromkeys(_SIZES_OF_MODEL, "auto")
+    config: dict[str, Any] = {
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "gradient_clipping": "auto",
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "bf16": {"enabled": "auto"},
+    }
+    given = run.trl.get("deepspeed", {})
+    own = given.get("zero_optimization", {})
+    return {**config, **given, "zero_optimization": {**zero, **own, "stage": stage}}
+
+
+def set_wrapped_classes(args: Any, model: Any) -> None:
+    """Set the classes of a model's layers, decoder layers and vision blocks, as the units of FSDP2."""
+    if args.fsdp_plugin_args is not None:
+        args.fsdp_plugin_args.setdefault(
+            "transformer_cls_names_to_wrap", ",".join(wrapped_classes(model))
+        )
+
+
+def wrapped_classes(model: Any) -> list[str]:
+    """Return the names of the repeated layer classes of the vision tower and the language model.
+
+    Raises:
+        ModelError: a tower or a language model without a list of layers.
+    """
+    groups = distributed.module_groups(model)
+    names = []
+    for part, role in ((groups.vision, "vision tower"), (groups.language, "language model")):
+        lists = [one for one in part.modules() if isinstance(one, torch.nn.ModuleList) and len(one)]
+        if not lists:
+            raise ModelError(
+                expected=f"a {role} with a list of layers",
+                got=type(part).__name__,
+                fix='set sharding = "zero3", which needs no layers',
+            )
+        names.append(type(max(lists, key=_num_weights)[0]).__name__)
+    return list(dict.fromkeys(names))
+
+
+def _num_weights(module: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+# --- before the process group ---
+
+
+def _check_launcher(sharding: str) -> None:
+    """Raise `UsageError` if an accelerate configuration asks for other sharding than the run, which it would get only in part."""
+    for name, own in (("FSDP", ("fsdp2",)), ("DEEPSPEED", tuple(_STAGES))):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() != "true":
+            continue
+        if sharding not in own:
+            raise UsageError(
+                expected="the sharding of a run in its TOML file",
+                got=f"{name} in the configuration of accelerate, and sharding = {sharding!r} in the run",
+                fix=f"set sharding = {' or '.join(repr(one) for one in own)} in the run, and start it with torchrun",
+            )
+        del os.environ[f"ACCELERATE_USE_{name}"]
+    has_launcher = "LOCAL_RANK" in os.environ
+    if sharding and not has_launcher and torch.cuda.device_count() > 1:
+        raise UsageError(
+            expected=f"a process per GPU for sharding = {sharding!r}",
+            got=f"one process, and {torch.cuda.device_count()} GPUs",
+            fix="start it with torchrun --nproc_per_node gpu -m pixel_reasoner.cli train ...",
+        )
+
+
+def _check_deepspeed() -> None:
+    if importlib.util.find_spec("deepspeed") is None:
+        raise UsageError(
+            expected="DeepSpeed for zero2 and zero3",
+            got="no package deepspeed",
+            fix=f'{_INSTALL}, or set sharding = "fsdp2"',
+        )
+
+
+def _set_defaults_of_one_process() -> None:
+    """Set what torchrun sets, so that a run resumes in a single process, without a launcher."""
+    if "LOCAL_RANK" in os.environ:
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    one = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+    os.environ.update(one | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
+
+
+def _disable_compiled_communication() -> None:
+    """Disable DeepSpeed's operator for shared memory, which would be compiled at every start; gloo replaces it."""
+    from deepspeed import ops
+
+    ops.__compatible_ops__["deepspeed_shm_comm"] = False
