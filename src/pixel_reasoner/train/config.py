@@ -28,6 +28,7 @@ from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.trl_limits import check_options
+from pixel_reasoner.train.vllm_options import VllmOptions, check_vllm
 from pixel_reasoner.world import Family
 
 _SFT_MANAGED = {
@@ -49,7 +50,7 @@ _RL_MANAGED = {
     "eval_strategy": "",
     "reward_weights": "",
 }
-_PLAIN = {"str": str, "Variant": str, "bool": bool, "int": int, "float": float}
+_PLAIN = {"str": str, "Variant": str, "Update": str, "bool": bool, "int": int, "float": float}
 _AT_LEAST = {
     "group_size": (2, ", since an advantage is a difference within a group"),
     "max_turns": (2, ", since the model answers in the turn after a call"),
@@ -178,6 +179,8 @@ class RlRun:
     """number of PixelWorld validation questions per family; 0: none"""
     ask_families: tuple[str, ...] = get_args(Family)
     """PixelWorld families of these questions"""
+    vllm: VllmOptions | None = None
+    """vLLM servers that generate the rollouts, under `[vllm]`; default: the engine of this project"""
     trl: dict[str, Any] = field(default_factory=dict)
     """options of `trl.GRPOConfig`"""
 
@@ -195,6 +198,7 @@ class RlRun:
         _check_lora(self)
         _check_asking(self)
         _check_trl(self.trl, _RL_MANAGED)
+        check_vllm(self.vllm, self.trl, has_lora=bool(self.lora_rank))
         check_options(self.trl, is_rl=True)
 
     def _check_batch_sizes(self) -> None:
@@ -222,10 +226,21 @@ class RlRun:
             UsageError: an unknown key, a value of the wrong type, or an invalid combination.
         """
         values = _read(cls, path, ("out",), ("questions",))
-        for name, kind in (("reward", RewardConfig), ("pixelworld", WorldMix)):
+        tables = (("reward", RewardConfig), ("pixelworld", WorldMix), ("vllm", VllmOptions))
+        for name, kind in tables:
             if name in values:
-                values[name] = kind(**_table(kind, values[name], f"[{name}]"))
+                table = _table(kind, values[name], f"[{name}]")
+                if kind is VllmOptions:
+                    table = _vllm_fields(table, path)
+                values[name] = kind(**table)
         return cls(**values)
+
+
+def _vllm_fields(table: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the table `[vllm]` with an absolute folder."""
+    weights = table.get("weights_dir")
+    more = {"weights_dir": str(path.absolute().parent / weights)} if weights else {}
+    return {"url": ()} | table | more
 
 
 class BatchSizes(NamedTuple):

@@ -8,15 +8,17 @@ gathered first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from accelerate.utils import gather
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.tensor import DTensor
 
-from pixel_reasoner.errors import ModelError
+from pixel_reasoner.errors import ModelError, PixelReasonerError
+
+T = TypeVar("T")
 
 
 def gather_rows(rows: torch.Tensor, trainer: Any) -> torch.Tensor:
@@ -72,6 +74,33 @@ def full_state_dict(trainer: Any) -> dict[str, torch.Tensor]:
     else:
         state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     return state
+
+
+def main_process_result(compute: Callable[[], T]) -> T:
+    """Return in every process what a function returns in the main process, or raise its error in every process. Collective."""
+    if not torch.distributed.is_initialized():
+        return compute()
+    found: list[Any] = [None, None]
+    if torch.distributed.get_rank() == 0:
+        try:
+            found[0] = compute()
+        except PixelReasonerError as error:
+            found[1] = error
+    torch.distributed.broadcast_object_list(found)
+    if found[1] is not None:
+        raise found[1]
+    value: T = found[0]
+    return value
+
+
+def raise_together(error: PixelReasonerError | None) -> None:
+    """Raise the first error of any process in every process, so that none waits for another. Collective."""
+    if torch.distributed.is_initialized():
+        errors: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(errors, error)
+        error = next((one for one in errors if one is not None), None)
+    if error is not None:
+        raise error
 
 
 # --- module groups ---

@@ -21,6 +21,7 @@ import torch
 from trl import GRPOTrainer
 
 from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.errors import EndpointError
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.schema.question import Question
@@ -62,6 +63,8 @@ from pixel_reasoner.train.samples import (
 )
 from pixel_reasoner.train.timing import StepTimer
 from pixel_reasoner.train.turn_source import TurnSource
+from pixel_reasoner.train.vllm_check import ServerInfo
+from pixel_reasoner.train.vllm_weights import WeightPublisher
 
 PER_TOKEN = (
     "old_per_token_logps",
@@ -71,6 +74,8 @@ PER_TOKEN = (
 )
 """per-token values in TRL's output that its loss uses"""
 ADVANTAGE = "advantage"
+LOGPROB_DIFFERENCE = "sampling/sampling_logp_difference/mean"
+"""TRL's metric: mean difference between log-probabilities of vLLM and of the trained model, over all processes"""
 
 
 class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
@@ -81,6 +86,7 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         model_settings: dialect and pixel budgets of the model.
         config: limits and operations of a rollout.
         user_rewards: reward functions of the user.
+        vllm: properties of the vLLM servers; None for the engine.
         trl: arguments of `GRPOTrainer`; rows of the data set are created with `rl.question_rows`.
     """
 
@@ -94,6 +100,7 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         model_settings: FolderSettings,
         config: RolloutConfig,
         user_rewards: Sequence[TraceReward] = (),
+        vllm: ServerInfo | None = None,
         **trl: Any,
     ) -> None:
         self.run = run
@@ -117,6 +124,12 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         )
         budgets = model_settings.budgets or get_dialect(model_settings.dialect).budgets
         self._settings = _run_settings(self, budgets)
+        self.publisher = WeightPublisher(self, run, vllm) if vllm is not None else None
+        if self.publisher is not None:
+            self.publisher.check_pictures(budgets)
+            # TRL loads its weights by this hook, and applies its importance sampling correction.
+            self.use_vllm, self._last_loaded_step = True, -1
+            self.vllm_generation = self.publisher
         self.batches = BatchBuilder(
             self.processing_class, self._image_pad_token_id, budgets, config.media
         )
@@ -126,10 +139,12 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
             model_settings,
             config,
             MediaCache(max_entries=32),
-            TokenLimits(self.max_completion_length, _max_context(self.model)),
+            TokenLimits(self.max_completion_length, _max_context(self.model, vllm)),
         )
 
     def _turn_source(self) -> TurnSource:
+        if self.publisher is not None:
+            return self.publisher.turn_source()
         return RolloutSource(self) if can_use_engine(self) else TrlTurnSource(self)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
@@ -148,6 +163,8 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         if step == 0 or self._buffered_inputs is None:
             with self.timer.phase("rollouts"):
                 self._fill_buffer(generation_batch, steps)
+            if self.publisher is not None:
+                self.publisher.sleep()
         assert self._buffered_inputs is not None
         batch = to_device(self._buffered_inputs.get(step), self.accelerator.device)
         return batch | {"num_items_in_batch": self._num_trained}
@@ -172,12 +189,29 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         self.samples = []
         samples: list[RolloutSample] = []
         for start in range(0, len(rows), size):
+            if self.publisher is not None:
+                self.publisher.wake_up()
             output = self._generate_and_score_completions(rows[start : start + size])
+            self._check_logprob_difference()
             samples += self._samples(output)
             self.samples += [one.trace for one in self._generated]
             self._generated = []
         self.sample_rewards = [{**one.rewards, ADVANTAGE: one.advantage} for one in samples]
         return samples
+
+    def _check_logprob_difference(self) -> None:
+        """Raise an error if the servers sample from another distribution than the trained model."""
+        differences = self._metrics["train"].get(LOGPROB_DIFFERENCE)
+        options = self.run.vllm
+        if options is None or not differences:
+            return
+        if not differences[-1] <= options.max_logprob_difference:
+            raise EndpointError(
+                expected=f"log-probabilities of the vLLM servers within {options.max_logprob_difference:g} of the trained "
+                "model's on average (max_logprob_difference under [vllm])",
+                got=f"{differences[-1]:.4g} in step {self.state.global_step + 1}",
+                fix="restart the servers with the dtype of training, or raise the limit",
+            )
 
     def _samples(self, output: dict[str, Any]) -> Iterator[RolloutSample]:
         """Yield the generated rollouts with TRL's advantages and per-token values."""
@@ -222,7 +256,7 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
         questions = [Question.from_line(prompt[0]["content"]) for prompt in prompts]
         training = TrainingInfo(step=self.state.global_step)
         settings = self._settings.model_copy(update={"training": training})
-        self._generated = self.generator.run(questions, settings)
+        self._generated = self._run_generator(questions, settings)
         operated = sum(turn.operate_s for one in self._generated for turn in one.trace.turns)
         self.timer.add("generation", time.perf_counter() - started - operated)
         self.timer.add("operations", operated)
@@ -236,6 +270,20 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
             # TRL uses these to correct for the mismatch between vLLM and the trained model.
             "logprobs": [row.logprobs for row in rows] if self.use_vllm and has_logprobs else None,
         }
+
+    def _run_generator(
+        self, questions: list[Question], settings: RunSettings
+    ) -> list[GeneratedRollout]:
+        """Return rollouts. An error of a vLLM server in one process is raised in all of them."""
+        if self.publisher is None:
+            return self.generator.run(questions, settings)
+        error, rollouts = None, list[GeneratedRollout]()
+        try:
+            rollouts = self.generator.run(questions, settings)
+        except EndpointError as found:
+            error = found
+        distributed.raise_together(error)
+        return rollouts
 
     def _calculate_rewards(
         self, inputs: Any, prompts: list[Any], completions: list[Any], completion_ids_list: Any
@@ -349,15 +397,13 @@ def _run_settings(trainer: PixelReasonerTrainer, budgets: PixelBudgets) -> RunSe
     )
 
 
-def _max_context(model: Any) -> int:
+def _max_context(model: Any, vllm: ServerInfo | None) -> int:
     limit: int = model.config.get_text_config().max_position_embeddings
-    return limit
+    return limit if vllm is None else min(limit, vllm.max_model_len)
 
 
 def _suppress_placeholders(args: Any, config: Any) -> None:
     """Suppress generated image and video placeholders: the next turn would need pixels that do not exist."""
-    if args.use_vllm:
-        return
     options = args.generation_kwargs or {}
     ids = [getattr(config, f"{kind}_token_id", None) for kind in ("image", "video")]
     suppressed = [*options.get("suppress_tokens", ()), *(one for one in ids if one is not None)]

@@ -39,8 +39,7 @@ def can_use_engine(trainer: Any) -> bool:
     """Return whether the engine can generate rollouts: a supported family, unsharded weights, supported sampling."""
     args = trainer.args
     return not (
-        args.use_vllm
-        or args.use_transformers_continuous_batching
+        args.use_transformers_continuous_batching
         or trainer.is_deepspeed_enabled
         or trainer.is_fsdp_enabled
         or args.repetition_penalty != 1.0
