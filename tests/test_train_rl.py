@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -61,6 +62,7 @@ from pixel_reasoner.train.rl import (
 from pixel_reasoner.train.rollouts import GeneratedRollout, RolloutGenerator, TokenLimits
 from pixel_reasoner.train.samples import PromptEncoder, RolloutSample, TokenSequence, TrlRow
 from pixel_reasoner.train.trl_config import trl_config
+from pixel_reasoner.train.vllm_options import VllmOptions
 from pixel_reasoner.train.weights import last_checkpoint, load_weights
 from pixel_reasoner.world import render, scenes
 from rl_fixture import (
@@ -193,13 +195,15 @@ def test_a_plan_loads_no_weights_and_rejects_invalid_sizes():
         questions=("q",),
         model="Qwen/Qwen2.5-VL-7B-Instruct",
         rollouts_at_once=16,
-        trl={"per_device_train_batch_size": 1, "use_vllm": True, "vllm_mode": "colocate"},
+        trl={"per_device_train_batch_size": 1},
+        vllm=VllmOptions(url=("http://127.0.0.1:8000",), colocated_memory=0.3),
     )
     made = plan(run, gpus=32, gpu_gib=80)
     assert made.states_bytes == pytest.approx(8.29e9 * 16 / 32)
     assert any("gradient steps per sync: 16" in line for line in made.lines(run, 80))
+    small = dataclasses.replace(run.vllm, colocated_memory=0.05)
     with pytest.raises(UsageError, match="for the weights and one rollout"):
-        plan(run, gpus=32, gpu_gib=24)
+        plan(dataclasses.replace(run, vllm=small), gpus=32, gpu_gib=24)
     with pytest.raises(UsageError, match="fits into 80 GiB"):
         plan(run, gpus=1, gpu_gib=80)
     with pytest.raises(UsageError, match="share evenly"):

@@ -19,11 +19,10 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pixel_reasoner.errors import UsageError
-from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.train.question_order import QuestionOrder
 from pixel_reasoner.train.rollouts import ActiveRollout, GeneratedRollout, RolloutGenerator
@@ -87,6 +86,7 @@ class AsyncRollouts:
         source: generates turns.
         questions: questions of this process.
         sizes: sizes and the bound of the staleness.
+        load_weights: loads the current weights into the servers that generate.
     """
 
     def __init__(
@@ -95,9 +95,10 @@ class AsyncRollouts:
         source: ContinuousTurnSource,
         questions: QuestionOrder,
         sizes: AsyncSizes,
+        load_weights: Callable[[], None] = lambda: None,
     ) -> None:
         self.generator, self.source, self.questions = generator, source, questions
-        self.sizes = sizes
+        self.sizes, self.load_weights = sizes, load_weights
         self.metrics: dict[str, float] = {}
         """metrics of the last policy sync"""
         self._sync = -1
@@ -134,6 +135,10 @@ class AsyncRollouts:
             self._start_groups(settings)
             self._advance()
         return self._take_groups()
+
+    def next_rollouts(self, settings: RunSettings) -> list[GeneratedRollout]:
+        """Return the rollouts of `next_groups`, group by group."""
+        return [one for group in self.next_groups(settings) for one in group]
 
     def close(self) -> None:
         """Interrupt all rollouts."""
@@ -215,41 +220,10 @@ class AsyncRollouts:
     def _continue_with_new_weights(self) -> None:
         """Interrupt the turns in progress and request their rest, which the current weights generate."""
         interrupted = self.source.interrupt()
+        self.load_weights()
         self.source.clear()
         for new in interrupted:
             one = self._running[new.key]
             one.extend(new)
             one.group.num_interruptions += 1
             self._submit(one)
-
-
-def async_rollouts(trainer: Any) -> AsyncRollouts:
-    """Return the asynchronous rollouts of a `PixelReasonerTrainer`. A resumed run continues with its unused questions.
-
-    Raises:
-        UsageError: rollouts that cannot be asynchronous.
-    """
-    run, source = trainer.run, trainer.generator.source
-    if not isinstance(source, ContinuousTurnSource):
-        raise UsageError(
-            expected="a model whose rollouts the engine or a vLLM server generates, with max_staleness",
-            got="rollouts that TRL generates",
-            fix="set max_staleness = 0",
-        )
-    world = trainer.accelerator.num_processes
-    groups, rest = divmod(run.questions_per_sync, world)
-    if rest:
-        raise UsageError(
-            expected=f"questions_per_sync that {world} processes share evenly, with max_staleness",
-            got=str(run.questions_per_sync),
-            fix=f"take a multiple of {world}",
-        )
-    rows = trainer.train_dataset["prompt"]
-    order = QuestionOrder(
-        [Question.from_line(row[0]["content"]) for row in rows],
-        seed=trainer.args.seed,
-        rank=trainer.accelerator.process_index,
-        world=world,
-    )
-    sizes = AsyncSizes(run.group_size, groups, run.max_staleness, run.rollouts_at_once)
-    return AsyncRollouts(trainer.generator, source, order, sizes)

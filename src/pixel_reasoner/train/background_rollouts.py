@@ -6,9 +6,13 @@ import threading
 import time
 from typing import Any
 
+from pixel_reasoner.errors import UsageError
+from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RunSettings
-from pixel_reasoner.train.async_rollouts import AsyncRollouts
+from pixel_reasoner.train.async_rollouts import AsyncRollouts, AsyncSizes
+from pixel_reasoner.train.question_order import QuestionOrder
 from pixel_reasoner.train.rollouts import GeneratedRollout
+from pixel_reasoner.train.turn_source import ContinuousTurnSource
 
 _PAUSE_S = 0.001
 """time in which the trainer can take the lock; Python's locks are not fair"""
@@ -23,8 +27,8 @@ class BackgroundRollouts(AsyncRollouts):
 
     _settings: RunSettings
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._lock = threading.Condition()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -78,3 +82,38 @@ class BackgroundRollouts(AsyncRollouts):
                 finally:
                     self._lock.notify_all()
             time.sleep(_IDLE_S if is_idle else _PAUSE_S)
+
+
+def async_rollouts(trainer: Any) -> AsyncRollouts:
+    """Return the asynchronous rollouts of a `PixelReasonerTrainer`: in the background if servers generate.
+
+    Raises:
+        UsageError: rollouts that cannot be asynchronous.
+    """
+    run, source, publisher = trainer.run, trainer.generator.source, trainer.publisher
+    if not isinstance(source, ContinuousTurnSource):
+        raise UsageError(
+            expected="a model whose rollouts the engine or a vLLM server generates, with max_staleness",
+            got="rollouts that TRL generates",
+            fix="set max_staleness = 0",
+        )
+    world = trainer.accelerator.num_processes
+    groups, rest = divmod(run.questions_per_sync, world)
+    if rest:
+        raise UsageError(
+            expected=f"questions_per_sync that {world} processes share evenly, with max_staleness",
+            got=str(run.questions_per_sync),
+            fix=f"take a multiple of {world}",
+        )
+    order = QuestionOrder(
+        [Question.from_line(prompt[0]["content"]) for prompt in trainer.train_dataset["prompt"]],
+        seed=trainer.args.seed,
+        rank=trainer.accelerator.process_index,
+        world=world,
+    )
+    sizes = AsyncSizes(run.group_size, groups, run.max_staleness, run.rollouts_at_once)
+    if publisher is None:
+        return AsyncRollouts(trainer.generator, source, order, sizes)
+    return BackgroundRollouts(
+        trainer.generator, source, order, sizes, load_weights=publisher.sync_weights
+    )

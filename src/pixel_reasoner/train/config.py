@@ -28,6 +28,7 @@ from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.trl_limits import check_options
+from pixel_reasoner.train.vllm_options import VllmOptions, check_vllm
 from pixel_reasoner.world import Family
 
 _SFT_MANAGED = {
@@ -49,7 +50,7 @@ _RL_MANAGED = {
     "eval_strategy": "",
     "reward_weights": "",
 }
-_PLAIN = {"str": str, "Variant": str, "bool": bool, "int": int, "float": float}
+_PLAIN = {"str": str, "Variant": str, "Update": str, "bool": bool, "int": int, "float": float}
 SHARDINGS = ("fsdp2", "zero2", "zero3")
 _AT_LEAST = {
     "group_size": (2, ", since an advantage is a difference within a group"),
@@ -215,6 +216,8 @@ class RlRun:
     """PixelWorld families of these questions"""
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     """measurement of the run, under `[monitor]`"""
+    vllm: VllmOptions | None = None
+    """vLLM servers that generate the rollouts, under `[vllm]`; default: the engine of this project"""
     trl: dict[str, Any] = field(default_factory=dict)
     """options of `trl.GRPOConfig`"""
 
@@ -233,6 +236,8 @@ class RlRun:
         _check_asking(self)
         _check_sharding(self)
         _check_trl(self.trl, _RL_MANAGED)
+        is_async = bool(self.max_staleness)
+        check_vllm(self.vllm, self.trl, has_lora=bool(self.lora_rank), is_async=is_async)
         check_options(self.trl, is_rl=True)
 
     def _check_batch_sizes(self) -> None:
@@ -260,8 +265,17 @@ class RlRun:
             UsageError: an unknown key, a value of the wrong type, or an invalid combination.
         """
         values = _read(cls, path, ("out",), ("questions",))
+        if "vllm" in values:
+            values["vllm"] = _vllm_fields(values["vllm"], path)
         kinds = {"reward": RewardConfig, "pixelworld": WorldMix, "monitor": MonitorConfig}
-        return cls(**_with_tables(values, kinds))
+        return cls(**_with_tables(values, {**kinds, "vllm": VllmOptions}))
+
+
+def _vllm_fields(table: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the table `[vllm]` with an absolute folder."""
+    weights = table.get("weights_dir")
+    more = {"weights_dir": str(path.absolute().parent / weights)} if weights else {}
+    return {"url": []} | table | more
 
 
 class BatchSizes(NamedTuple):

@@ -16,7 +16,7 @@ from accelerate.utils import gather
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.tensor import DTensor
 
-from pixel_reasoner.errors import ModelError
+from pixel_reasoner.errors import ModelError, PixelReasonerError
 
 T = TypeVar("T")
 
@@ -47,17 +47,6 @@ def process_rows(trainer: Any, count: int) -> slice:
 def is_main_process(trainer: Any) -> bool:
     """Return whether this process writes files and logs."""
     return bool(trainer.is_world_process_zero())
-
-
-def from_main_process(compute: Callable[[], T]) -> T:
-    """Return in all processes what a function returns in the main process, for example a choice of files. Collective."""
-    if not torch.distributed.is_initialized():
-        return compute()
-    is_main = torch.distributed.get_rank() == 0
-    found: list[Any] = [compute() if is_main else None]
-    torch.distributed.broadcast_object_list(found)
-    value: T = found[0]
-    return value
 
 
 def has_sharded_weights(trainer: Any) -> bool:
@@ -112,6 +101,33 @@ def gathered_weights(
 def num_parameters(model: Any) -> int:
     """Return the number of parameters of a model, whole ones also where ZeRO-3 has left a shard."""
     return sum(getattr(weight, "ds_numel", weight.numel()) for weight in model.parameters())
+
+
+def main_process_result(compute: Callable[[], T]) -> T:
+    """Return in every process what a function returns in the main process, or raise its error in every process. Collective."""
+    if not torch.distributed.is_initialized():
+        return compute()
+    found: list[Any] = [None, None]
+    if torch.distributed.get_rank() == 0:
+        try:
+            found[0] = compute()
+        except PixelReasonerError as error:
+            found[1] = error
+    torch.distributed.broadcast_object_list(found)
+    if found[1] is not None:
+        raise found[1]
+    value: T = found[0]
+    return value
+
+
+def raise_together(error: PixelReasonerError | None) -> None:
+    """Raise the first error of any process in every process, so that none waits for another. Collective."""
+    if torch.distributed.is_initialized():
+        errors: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(errors, error)
+        error = next((one for one in errors if one is not None), None)
+    if error is not None:
+        raise error
 
 
 # --- module groups ---

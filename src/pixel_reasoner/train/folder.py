@@ -71,8 +71,10 @@ def _settings(run: SftRun | RlRun) -> dict[str, Any]:
 
 
 def _continued(before: dict[str, Any], run: SftRun | RlRun) -> dict[str, Any]:
-    """Return the settings of an earlier start, with the length of this run if it is not shorter."""
+    """Return the settings of an earlier start, with the length of this run if it is not shorter, and its vLLM servers."""
     trl = dict(before.get("trl", {}))
+    if isinstance(run, RlRun) and before.get("vllm") and run.vllm:
+        before = {**before, "vllm": _settings(run)["vllm"]}
     for name in _LENGTHS:
         length = run.trl.get(name)
         if length is None or name not in trl:

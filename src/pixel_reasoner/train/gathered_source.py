@@ -36,7 +36,7 @@ class GatheredSource:
             raise ModelError(
                 expected=f"a model and sampling options of the engine for sharding = {trainer.run.sharding!r}",
                 got=type(unwrap_peft(distributed.unwrap_model(trainer))).__name__,
-                fix='set sharding = "zero2", or use_vllm = true under [trl]',
+                fix='set sharding = "zero2", or add [vllm]',
             )
         self.trainer = trainer
         self._copy: Any = None

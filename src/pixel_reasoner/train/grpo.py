@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import torch
 from trl import GRPOTrainer
 
 from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.errors import EndpointError
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.schema.question import Question
@@ -34,7 +34,8 @@ from pixel_reasoner.schema.settings import (
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.rewards import TraceReward
 from pixel_reasoner.train import distributed
-from pixel_reasoner.train.async_rollouts import AsyncRollouts, async_rollouts
+from pixel_reasoner.train.async_rollouts import AsyncRollouts
+from pixel_reasoner.train.background_rollouts import async_rollouts
 from pixel_reasoner.train.batches import BatchBuilder, to_device
 from pixel_reasoner.train.blank_pictures import NEEDS_BLANK
 from pixel_reasoner.train.config import RlRun
@@ -66,6 +67,8 @@ from pixel_reasoner.train.samples import (
 )
 from pixel_reasoner.train.throughput import ThroughputMixin
 from pixel_reasoner.train.turn_source import TurnSource
+from pixel_reasoner.train.vllm_check import ServerInfo
+from pixel_reasoner.train.vllm_weights import WeightPublisher
 
 PER_TOKEN = (
     "old_per_token_logps",
@@ -75,6 +78,8 @@ PER_TOKEN = (
 )
 """per-token values in TRL's output that its loss uses"""
 ADVANTAGE = "advantage"
+LOGPROB_DIFFERENCE = "sampling/sampling_logp_difference/mean"
+"""TRL's metric: mean difference between log-probabilities of vLLM and of the trained model, over all processes"""
 
 
 class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
@@ -85,6 +90,7 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
         model_settings: dialect and pixel budgets of the model.
         config: limits and operations of a rollout.
         user_rewards: reward functions of the user.
+        vllm: properties of the vLLM servers; None for the engine.
         trl: arguments of `GRPOTrainer`; rows of the data set are created with `rl.question_rows`.
     """
 
@@ -98,6 +104,7 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
         model_settings: FolderSettings,
         config: RolloutConfig,
         user_rewards: Sequence[TraceReward] = (),
+        vllm: ServerInfo | None = None,
         **trl: Any,
     ) -> None:
         self.run = run
@@ -113,7 +120,7 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
         """asynchronous rollouts that TRL scores next"""
         self._group_rewards: GroupRewards | None = None
         self._uses_sampled_logprobs = False
-        self._corrects_sampling = run.max_staleness > 0
+        self._corrects_sampling = run.max_staleness > 0 or vllm is not None
         """whether the loss has TRL's importance-sampling correction: rollouts are of another policy than the trained one"""
         _suppress_placeholders(trl["args"], trl["model"].config)
         _disable_response_parsing(trl["processing_class"].tokenizer)
@@ -124,6 +131,10 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
         )
         budgets = model_settings.budgets or get_dialect(model_settings.dialect).budgets
         self._settings = _run_settings(self, budgets)
+        self.publisher = WeightPublisher(self, run, vllm) if vllm is not None else None
+        if self.publisher is not None:
+            self.publisher.check_pictures(budgets)
+            self.vllm_generation, self._last_loaded_step = self.publisher, -1  # TRL's hook
         self.batches = BatchBuilder(
             self.processing_class,
             self._image_pad_token_id,
@@ -137,16 +148,16 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
             model_settings,
             config,
             MediaCache(max_entries=32),
-            TokenLimits(self.max_completion_length, _max_context(self.model)),
+            TokenLimits(self.max_completion_length, _max_context(self.model, vllm)),
         )
-        if (
-            self._corrects_sampling
-        ):  # TRL's correction of rollouts of any source depends on this attribute alone
-            self.use_vllm = True
+        if self._corrects_sampling:
+            self.use_vllm = True  # TRL's correction and its hook for weights depend on it
         self._async = async_rollouts(self) if run.max_staleness else None
 
     def _turn_source(self) -> TurnSource:
-        if self.run.sharding in WHOLE_COPY and not self.args.use_vllm:
+        if self.publisher is not None:
+            return self.publisher.turn_source()
+        if self.run.sharding in WHOLE_COPY:
             return GatheredSource(self)
         return RolloutSource(self) if can_use_engine(self) else TrlTurnSource(self)
 
@@ -166,6 +177,8 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
         if step == 0 or self._buffered_inputs is None:
             with self.meter.phase("other"):
                 self._fill_buffer(generation_batch, steps)
+            if self.publisher is not None:
+                self.publisher.sleep()
         assert self._buffered_inputs is not None
         with self.meter.phase("data"):
             batch = self._buffered_inputs.get(step)
@@ -200,12 +213,29 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
         samples: list[RolloutSample] = []
         for start in range(0, len(rows), size):
             self._finished = finished[start : start + size]
+            if self.publisher is not None:
+                self.publisher.wake_up()
             output = self._generate_and_score_completions(rows[start : start + size])
+            self._check_logprob_difference()
             samples += self._samples(output)
             self.samples += [one.trace for one in self._generated]
             self._generated = []
         self.sample_rewards = [{**one.rewards, ADVANTAGE: one.advantage} for one in samples]
         return samples
+
+    def _check_logprob_difference(self) -> None:
+        """Raise an error if the servers sample from another distribution than the trained model."""
+        differences = self._metrics["train"].get(LOGPROB_DIFFERENCE)
+        options = self.run.vllm
+        if options is None or not differences:
+            return
+        if not differences[-1] <= options.max_logprob_difference:
+            raise EndpointError(
+                expected=f"log-probabilities of the vLLM servers within {options.max_logprob_difference:g} of the trained "
+                "model's on average (max_logprob_difference under [vllm])",
+                got=f"{differences[-1]:.4g} in step {self.state.global_step + 1}",
+                fix="restart the servers with the dtype of training, or raise the limit",
+            )
 
     def _samples(self, output: dict[str, Any]) -> Iterator[RolloutSample]:
         """Yield the generated rollouts with TRL's advantages and per-token values."""
@@ -244,17 +274,17 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
     # --- rollouts ---
 
     def _generate(self, prompts: list[Any]) -> Any:
-        """Generate rollouts. TRL would first send the weights to its own vLLM engine."""
-        self._last_loaded_step = self.state.global_step
+        """Generate rollouts. TRL's hook for new weights is for lockstep rollouts on servers alone."""
+        if self.publisher is None or self._async is not None:
+            self._last_loaded_step = self.state.global_step
         return super()._generate(prompts)
 
     def _next_finished(self, rollouts: AsyncRollouts) -> list[GeneratedRollout]:
         """Return the asynchronous rollouts of the next policy sync."""
         if not rollouts.is_started:  # a run that resumes
             rollouts.questions.load(self._checkpoint_folder)
-        with self._generation() as generated:
-            for group in rollouts.next_groups(self._current_settings()):
-                generated += group
+        settings = self._current_settings()
+        generated = self._generate_together(lambda: rollouts.next_rollouts(settings))
         for name, value in rollouts.metrics.items():
             self._metrics["train"][name].append(value)
         return generated
@@ -264,14 +294,21 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
         training = TrainingInfo(step=self.state.global_step)
         return self._settings.model_copy(update={"training": training})
 
-    @contextmanager
-    def _generation(self) -> Iterator[list[GeneratedRollout]]:
-        """Measure the generation of the rollouts that the block appends to the yielded list."""
-        generated = list[GeneratedRollout]()
+    def _generate_together(
+        self, generate: Callable[[], list[GeneratedRollout]]
+    ) -> list[GeneratedRollout]:
+        """Return generated rollouts, and measure them. An error of a server in one process is raised in all of them."""
+        error, rollouts = None, list[GeneratedRollout]()
         with self.meter.phase("generation"):
-            yield generated
-            self.meter.add_rollouts(generated, is_remote=self._is_generator_remote)
+            try:
+                rollouts = generate()
+            except EndpointError as found:
+                error = found
+            self.meter.add_rollouts(rollouts, is_remote=self.publisher is not None)
+        if self.publisher is not None:
+            distributed.raise_together(error)
         self.meter.wait_for_ranks(self)
+        return rollouts
 
     def _generate_rollouts(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """Return rollouts of the questions that the prompts contain as JSON. This is TRL's `rollout_func`."""
@@ -280,9 +317,10 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
             self._generated = self._finished
         else:
             questions = [Question.from_line(prompt[0]["content"]) for prompt in prompts]
-            with self._generation() as generated:
-                generated += self.generator.run(questions, self._current_settings())
-            self._generated = generated
+            settings = self._current_settings()
+            self._generated = self._generate_together(
+                lambda: self.generator.run(questions, settings)
+            )
         rows = [one.row for one in self._generated]
         has_logprobs = all(one.has_logprobs for one in self._generated)
         corrects = self._corrects_sampling and has_logprobs
@@ -354,10 +392,6 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
         return found
 
     @property
-    def _is_generator_remote(self) -> bool:
-        return bool(self.use_vllm and self.args.vllm_mode == "server")
-
-    @property
     def _is_misaligned(self) -> bool:
         """Return whether rollouts are older than some updates on them, with TRL's rule."""
         every = self.args.steps_per_generation * self.num_iterations
@@ -423,15 +457,13 @@ def _run_settings(trainer: PixelReasonerTrainer, budgets: PixelBudgets) -> RunSe
     )
 
 
-def _max_context(model: Any) -> int:
+def _max_context(model: Any, vllm: ServerInfo | None) -> int:
     limit: int = model.config.get_text_config().max_position_embeddings
-    return limit
+    return limit if vllm is None else min(limit, vllm.max_model_len)
 
 
 def _suppress_placeholders(args: Any, config: Any) -> None:
     """Suppress generated image and video placeholders: the next turn would need pixels that do not exist."""
-    if args.use_vllm:
-        return
     options = args.generation_kwargs or {}
     ids = [getattr(config, f"{kind}_token_id", None) for kind in ("image", "video")]
     suppressed = [*options.get("suppress_tokens", ()), *(one for one in ids if one is not None)]

@@ -8,7 +8,7 @@ generator. Library buffers and fragmentation are not included: keep 10 % free.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import ModelError, UsageError, require_extra
@@ -18,6 +18,7 @@ from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.train.config import BatchSizes, RlRun, batch_sizes
 from pixel_reasoner.train.reward_functions import load_reward
 
+_GPUS_PER_NODE = 8
 GIB = 2**30
 _STATES_BYTES = 16  # per trained weight: itself, its gradient and two AdamW moments, 4 bytes each
 _FROZEN_BYTES = 2  # per frozen weight under a LoRA
@@ -57,7 +58,7 @@ class Plan(NamedTuple):
     activations_bytes: float
     generator_bytes: float
     is_time_shared: bool
-    """whether the generator frees the GPU during training (vLLM's sleep mode)"""
+    """whether the generator frees the GPU during updates (vLLM's sleep mode)"""
 
     @property
     def bytes(self) -> float:
@@ -114,7 +115,7 @@ def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan
         states_bytes=_states(run, shape, gpus),
         activations_bytes=_activations(sums, shape, rollout),
         generator_bytes=_generator(run, shape, rollout, gpus, gpu_gib * GIB),
-        is_time_shared=bool(run.trl.get("vllm_enable_sleep_mode")),
+        is_time_shared=run.vllm is not None and run.vllm.colocated_memory > 0,
     )
     if made.bytes > gpu_gib * GIB:
         raise UsageError(
@@ -195,20 +196,19 @@ def _activations(sums: BatchSizes, shape: Shape, tokens: int) -> float:
 
 def _generator(run: RlRun, shape: Shape, tokens: int, gpus: int, gpu_bytes: float) -> float:
     """Return the bytes for generation on a training GPU. vLLM reserves a fixed fraction and queues requests beyond it."""
-    options: dict[str, Any] = run.trl
     cache = 2 * 2 * shape.layers * shape.kv_heads * shape.head_dim * tokens  # per rollout
-    if not options.get("use_vllm"):
+    if run.vllm is None:
         # The generator gathers all weights.
         return shape.parameters * (2 if run.lora_rank else 4) + cache * run.rollouts_at_once
-    if options.get("vllm_mode", "server") == "server":
+    share = run.vllm.colocated_memory
+    if not share:
         return 0.0  # on other GPUs
-    parallel = min(int(options.get("vllm_tensor_parallel_size", 1)), gpus)
-    share = float(options.get("vllm_gpu_memory_utilization", 0.3))
+    parallel = max(1, min(gpus // len(run.vllm.url), _GPUS_PER_NODE))
     least = (shape.parameters * 2 + cache) / parallel
     if least > share * gpu_bytes:
         raise UsageError(
-            expected=f"vllm_gpu_memory_utilization for the weights and one rollout, {least / GIB:.1f} GiB",
+            expected=f"colocated_memory under [vllm] for the weights and one rollout, {least / GIB:.1f} GiB",
             got=f"{share:g} of {gpu_bytes / GIB:g} GiB",
-            fix="raise it, or vllm_tensor_parallel_size",
+            fix="raise it, or let a server use more GPUs (--tensor-parallel-size)",
         )
     return share * gpu_bytes

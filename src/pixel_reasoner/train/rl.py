@@ -41,6 +41,7 @@ from pixel_reasoner.scoring.rewards import TraceReward
 from pixel_reasoner.sources.pixelworld import world_questions
 from pixel_reasoner.sources.question_files import read_questions
 from pixel_reasoner.sources.rows import SkippedRow
+from pixel_reasoner.train import distributed
 from pixel_reasoner.train.callbacks import (
     LogCallback,
     SampleRolloutsCallback,
@@ -57,6 +58,7 @@ from pixel_reasoner.train.reward_functions import load_reward
 from pixel_reasoner.train.sharding import set_wrapped_classes, start_processes
 from pixel_reasoner.train.sharding_check import ShardingCallback
 from pixel_reasoner.train.trl_config import trl_config
+from pixel_reasoner.train.vllm_check import ServerInfo, check_servers
 from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
 
 NO_LIMIT = 10**6
@@ -87,12 +89,25 @@ def train_rl(run: RlRun) -> Path:
                 got=f"{source}, which does not exist",
                 fix="correct `questions`; paths are relative to the TOML file",
             )
+    vllm = distributed.main_process_result(partial(_check_vllm, run, args, Path(model)))
     get_dialect(folder_config.dialect)  # fail on an unknown dialect before anything is loaded
     with training_folder(run, args) as out:
         trainer, processor, settings = _build_trainer(
-            run, args, user_rewards, str(model), folder_config
+            run, args, user_rewards, str(model), folder_config, vllm
         )
-        return train_and_save(trainer, run, processor, settings, out)
+        finished = train_and_save(trainer, run, processor, settings, out)
+        if trainer.publisher is not None:
+            trainer.publisher.close()
+        return finished
+
+
+def _check_vllm(run: RlRun, args: Any, model: Path) -> ServerInfo | None:
+    """Return the properties of the vLLM servers of a run; None without `[vllm]`."""
+    if run.vllm is None:
+        return None
+    dtype = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
+    can_sleep = bool(run.vllm.colocated_memory) and not args.use_cpu
+    return check_servers(run.vllm, model, dtype, run.lora_rank, can_sleep=can_sleep)
 
 
 def _build_trainer(
@@ -101,6 +116,7 @@ def _build_trainer(
     user_rewards: list[TraceReward],
     source: str,
     folder_config: FolderSettings,
+    vllm: ServerInfo | None,
 ) -> tuple[PixelReasonerTrainer, Any, FolderSettings]:
     """Return the trainer of a run with its model, a processor, and the settings of the model folder."""
     config = rollout_config(run)
@@ -119,6 +135,7 @@ def _build_trainer(
         model_settings=model_settings,
         config=config,
         user_rewards=user_rewards,
+        vllm=vllm,
         model=model,
         args=args,
         train_dataset=question_rows(questions),

@@ -41,8 +41,7 @@ def can_use_engine(trainer: Any) -> bool:
     """Return whether the engine can generate rollouts: a supported family and supported sampling."""
     args = trainer.args
     return not (
-        args.use_vllm
-        or args.use_transformers_continuous_batching
+        args.use_transformers_continuous_batching
         or args.repetition_penalty != 1.0
         or args.cache_implementation
         or set(args.generation_kwargs or ()) - _KNOWN

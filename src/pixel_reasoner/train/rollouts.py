@@ -9,7 +9,6 @@ would not repeat the steps of an uninterrupted one.
 
 from __future__ import annotations
 
-import math
 import time
 from array import array
 from collections.abc import Sequence
@@ -199,7 +198,7 @@ class RolloutGenerator:
 
 
 class TrlTurnSource:
-    """Turn source that generates with TRL: for vLLM, sharded weights, or families that the engine does not support.
+    """Turn source that generates with TRL: for sharded weights, or families that the engine does not support.
 
     Args:
         trainer: a `GRPOTrainer`.
@@ -216,8 +215,7 @@ class TrlTurnSource:
     def generate(
         self, prompt_ids: Sequence[Sequence[int]], images: Sequence[Any] | None
     ) -> tuple[list[list[int]], list[list[float]] | None]:
-        """Return the token ids of one turn per prompt, including the end token, and vLLM's log-probabilities."""
-        # vLLM prefills a group's prompt once if the request contains the number of repeats.
+        """Return the token ids of one turn per prompt, including the end token."""
         num_generations = self.trainer.num_generations if self._is_first_turn else 1
         self._is_first_turn = False
         has_images = images is not None and any(images)
@@ -227,15 +225,11 @@ class TrlTurnSource:
             self._image_fields(prompt_ids, images) if has_images else {},
             num_generations,
         )
-        if logprobs is not None:  # vLLM's NaN becomes None
-            logprobs = [[math.nan if one is None else one for one in turn] for turn in logprobs]
         return ids, logprobs
 
     def _image_fields(self, prompt_ids: Sequence[Sequence[int]], images: Any) -> dict[str, Any]:
-        """Return image inputs of transformers' `generate`; vLLM processes images itself."""
+        """Return image inputs of transformers' `generate`."""
         trainer = self.trainer
-        if trainer.use_vllm:
-            return {}
         flat = [image for some in images for image in some or ()]
         inputs = trainer.processing_class.image_processor(images=flat, return_tensors="pt")
         kinds = [[int(token == trainer._image_pad_token_id) for token in ids] for ids in prompt_ids]

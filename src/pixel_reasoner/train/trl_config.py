@@ -139,8 +139,7 @@ def _rl_options(run: RlRun, numbers: BatchSizes) -> dict[str, Any]:
 
 
 def _generation_options(run: RlRun) -> dict[str, Any]:
-    limit = "max_tokens" if run.trl.get("use_vllm") else "max_new_tokens"
-    return {limit: run.max_new_tokens, **run.trl.get("generation_kwargs", {})}
+    return {"max_new_tokens": run.max_new_tokens, **run.trl.get("generation_kwargs", {})}
 
 
 def _check_rl(args: GRPOConfig, steps_per_sync: int) -> None:

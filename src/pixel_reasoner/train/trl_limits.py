@@ -71,7 +71,6 @@ _MINIMA: dict[str, tuple[type[float], float]] = {
         ("per_device_train_batch_size", "gradient_accumulation_steps", "save_total_limit"), (int, 1)
     ),
     **dict.fromkeys(("max_completion_length", "num_iterations"), (int, 1)),
-    **dict.fromkeys(("vllm_tensor_parallel_size", "vllm_max_model_length"), (int, 1)),
     **dict.fromkeys(("seed", "top_k"), (int, 0)),
     **dict.fromkeys(("learning_rate", "weight_decay", "max_grad_norm", "beta"), (float, 0)),
     **dict.fromkeys(("epsilon", "epsilon_high", "warmup_steps"), (float, 0)),
@@ -80,13 +79,12 @@ _MINIMA: dict[str, tuple[type[float], float]] = {
 _POSITIVE = {
     "temperature": "at 0 all rollouts of a question are the same, and nothing is learned",
     "top_p": "no token would be left",
-    "vllm_gpu_memory_utilization": "no memory would be left",
     "num_train_epochs": "nothing would be trained",
     "save_steps": "a checkpoint needs a step",
     "logging_steps": "a log needs a step",
 }
 """option -> reason why it must be above 0"""
-_AT_MOST_1 = ("top_p", "min_p", "vllm_gpu_memory_utilization", "adam_beta1", "adam_beta2")
+_AT_MOST_1 = ("top_p", "min_p", "adam_beta1", "adam_beta2")
 
 
 def check_options(options: dict[str, Any], *, is_rl: bool) -> None:
@@ -115,9 +113,6 @@ def check_options(options: dict[str, Any], *, is_rl: bool) -> None:
 
 
 def _check_dependent(options: dict[str, Any]) -> None:
-    for name in options:
-        if name.startswith("vllm_") and not options.get("use_vllm"):
-            raise _without_effect(name, "it needs use_vllm = true")
     for names, (other, value) in _REQUIRED_OPTIONS.items():
         if options.get(other) != value:
             for name in set(names) & set(options):

@@ -100,7 +100,7 @@ def train_and_save(
     """
     if distributed.is_main_process(trainer):
         save_run_settings(run)
-    checkpoint = distributed.from_main_process(lambda: last_checkpoint(out))
+    checkpoint = distributed.main_process_result(lambda: last_checkpoint(out))
     if checkpoint is not None:
         check_batch_size(trainer, Path(checkpoint))
         prepare_resharding(trainer, Path(checkpoint))
@@ -155,6 +155,27 @@ def gathered_model(trainer: Any) -> Any:
     if copy.config.model_type in FAMILIES:
         optimize_vision_encoder(copy)
     return copy.eval()
+
+
+def write_weights(
+    model: Any, state: dict[str, torch.Tensor], folder: Path, dtype: torch.dtype
+) -> None:
+    """Write config and weights of an unwrapped model, with merged LoRA, in another dtype. The model does not change.
+
+    Args:
+        model: the model, which may be sharded.
+        state: all of its weights.
+        folder: an existing folder.
+        dtype: dtype of floating-point weights.
+    """
+    if _is_lora(model):
+        model = _copy_with(model, state)
+        state = model.state_dict()
+    state = {
+        name: (one.to(dtype) if one.is_floating_point() else one).cpu()
+        for name, one in state.items()
+    }
+    model.save_pretrained(folder, state_dict=state)
 
 
 def _is_lora(model: Any) -> bool:
