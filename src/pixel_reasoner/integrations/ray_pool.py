@@ -16,12 +16,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
-from pixel_reasoner.errors import EndpointError, PixelReasonerError, UsageError
+from pixel_reasoner.errors import EndpointError, PixelReasonerError, UsageError, one_line
 from pixel_reasoner.integrations.ray_cluster import RayOptions, can_hold_actor
 from pixel_reasoner.rollout.state import versions
 
@@ -31,7 +32,10 @@ NO_ACTOR_TIMEOUT_S = 30.0
 """time without any node that is large enough, after which the run ends"""
 START_TIMEOUT_S = 900.0
 """time in which one actor must have loaded its model"""
+MAX_FAILED_STARTS = 3
+"""actors per place that are lost while they start, without any that starts, after which the run ends"""
 _CHECK_INTERVAL_S = 2.0
+_RESTART_WAIT_S = 1.0
 
 
 class Failure(NamedTuple):
@@ -107,7 +111,10 @@ class ActorPool:
         """(actor, key or None for its start, future)"""
         self._first: Started | None = None
         self._alive_at = self._ready_at = self._checked_at = time.monotonic()
-        self._actors = [self._start_actor() for _ in range(options.num_actors)]
+        self._num_failed_starts = 0
+        self._restart_at = 0.0
+        self._actors: list[_Actor] = []
+        self._start_actors()
 
     @property
     def capacity(self) -> int:
@@ -164,6 +171,7 @@ class ActorPool:
                 self._take_start(actor, future)
             else:
                 results += self._take_job(actor, key, future)
+        self._start_actors()
         self._check_actors()
         self._start_jobs()
         return results
@@ -178,10 +186,14 @@ class ActorPool:
 
     # --- actors ---
 
-    def _start_actor(self) -> _Actor:
-        actor = _Actor(self._create())
-        self._listen(actor, None, actor.handle.start.remote())
-        return actor
+    def _start_actors(self) -> None:
+        """Fill all places. After a failed start, wait a little."""
+        if len(self._actors) == self.options.num_actors or time.monotonic() < self._restart_at:
+            return
+        while len(self._actors) < self.options.num_actors:
+            actor = _Actor(self._create())
+            self._actors.append(actor)
+            self._listen(actor, None, actor.handle.start.remote())
 
     def _listen(self, actor: _Actor, key: str | None, ref: Any) -> None:
         ref.future().add_done_callback(partial(self._put, actor, key))
@@ -201,6 +213,7 @@ class ActorPool:
         self._first = self._first or result
         _check_equal(self._first, result)
         actor.is_ready = True
+        self._num_failed_starts = 0
 
     def _take_job(self, actor: _Actor, key: str, future: Any) -> list[tuple[str, Any]]:
         job = actor.jobs.pop(key, None)
@@ -252,9 +265,19 @@ class ActorPool:
             return
         actor.is_lost = True
         _kill(actor)
-        if actor in self._actors:  # a pool that was closed has none
-            self.num_lost_actors += 1
-            self._actors[self._actors.index(actor)] = self._start_actor()
+        if actor not in self._actors:
+            return  # the pool was closed
+        self._actors.remove(actor)
+        self.num_lost_actors += 1
+        if not actor.is_ready:
+            self._num_failed_starts += 1
+            self._restart_at = time.monotonic() + _RESTART_WAIT_S
+        if self._num_failed_starts > MAX_FAILED_STARTS * self.options.num_actors:
+            raise EndpointError(
+                expected="a node where an actor can start",
+                got=f"{self._num_failed_starts} actors that were lost before: {_first_line(error)}",
+                fix="see `ray logs`: too little memory, another version of Ray, or another RAY_AUTH_MODE; finished work is kept",
+            ) from None
 
     def _check_actors(self) -> None:
         """Raise an error if no actor can start any more."""
@@ -297,8 +320,15 @@ class ActorPool:
 
 def _kill(actor: _Actor) -> None:
     import ray
+    from ray.exceptions import RayError
 
-    ray.kill(actor.handle)
+    with suppress(RayError):  # its creation failed
+        ray.kill(actor.handle)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return one_line(ValueError(lines[0] if lines else type(error).__name__))
 
 
 def _check_equal(first: Started, other: Started) -> None:

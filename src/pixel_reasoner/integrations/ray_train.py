@@ -3,9 +3,10 @@
     with connected(RayOptions(address="auto", actors=2)) as options:
         train_on_ray(SftRun.read(Path("run.toml")), options)
 
-Ray Train opens the process group and starts all workers again after a failure. Each start resumes from the newest complete
-checkpoint of the run, so Ray's own checkpoints are not used. Traces, model and the folder of the run are on storage that all
-nodes share. A user's mistake in a worker ends the run with that error, once.
+Ray Train opens the process group. After a failure of a worker or node all workers start again and resume from the newest
+complete checkpoint of the run, so Ray's own checkpoints are not used. Traces, model and the folder of the run are on storage
+that all nodes share. A user's mistake in a worker ends the run with that error, once: that is why this module counts failures,
+and not Ray's `FailureConfig`, which would start the workers again first.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from uuid import uuid4
 
 from pixel_reasoner.errors import (
     EndpointError,
+    InputError,
     PixelReasonerError,
     UsageError,
     one_line,
     require_extra,
 )
 from pixel_reasoner.integrations.ray_cluster import RayOptions
+from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.reports.training_log import LOG
 from pixel_reasoner.rollout.state import versions
 from pixel_reasoner.runs.lock import STORE
@@ -56,11 +59,11 @@ class RunStatus:
     def __init__(self, here: WorkerInfo, out: str) -> None:
         self._here, self._out = here, out
         self._error: PixelReasonerError | None = None
-        self.num_starts = 0
+        self._is_joined = False
 
     def join(self, worker: WorkerInfo) -> PixelReasonerError | None:
         """Register a worker. Returns the error of the run, if it has one."""
-        self.num_starts += worker.rank == 0
+        self._is_joined = True
         if self._error is None:
             self._error = _problem(self._here, worker, self._out)
         return self._error
@@ -69,9 +72,10 @@ class RunStatus:
         """Set the error of the run. The first one counts."""
         self._error = self._error or error
 
-    def result(self) -> tuple[PixelReasonerError | None, int]:
-        """Return the error of the run and the number of starts of its workers."""
-        return self._error, self.num_starts
+    def result(self) -> tuple[PixelReasonerError | None, bool]:
+        """Return the error of the run, and whether a worker started since the last call."""
+        is_joined, self._is_joined = self._is_joined, False
+        return self._error, is_joined
 
 
 def train_on_ray(
@@ -96,38 +100,61 @@ def train_on_ray(
     """
     with require_extra("ray", "train on a Ray cluster"):
         import ray
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
-        from ray.train.v2.api.exceptions import TrainingFailedError
+        import ray.train.torch
+    _check_inputs(run)
     out = Path(run.out).absolute()
     with _temporary_storage(out) as storage, _followed_log(out, progress or NoProgress()):
         status = _status_actor(ray, out)
-        trainer = TorchTrainer(
-            _train,
-            train_loop_config={"run": run, "status": status, "storage": str(storage)},
-            scaling_config=ScalingConfig(
-                num_workers=options.num_actors,
-                use_gpu=bool(options.gpus),
-                resources_per_worker=_resources(options),
-                placement_strategy="SPREAD",
-            ),
-            run_config=RunConfig(
-                name="run",
-                storage_path=str(storage),
-                failure_config=FailureConfig(max_failures=max_failures),
-            ),
-        )
-        failure: Exception | None = None
-        try:
-            trainer.fit()
-        except TrainingFailedError as error:
-            failure = error
-        error, _ = ray.get(status.result.remote())
-    if error is not None:
-        raise error from None
-    if failure is not None:
-        raise _failed(failure, max_failures) from None
-    return out / "model"
+        for number in range(max_failures + 1):
+            failure = _fit(run, options, status, storage / str(number))
+            error, is_joined = ray.get(status.result.remote())
+            if error is not None:
+                raise error
+            if failure is None:
+                return out / "model"
+            if not is_joined:
+                break  # a failure before any worker started would come again
+        raise _failed(failure, number + 1)
+
+
+def _check_inputs(run: SftRun | RlRun) -> None:
+    """Raise an error for files that do not exist, before workers start."""
+    for source in run.traces if isinstance(run, SftRun) else run.questions:
+        if not Path(source).exists():
+            raise InputError(
+                expected="files or folders of traces or questions",
+                got=f"{source}, which does not exist",
+                fix="correct the path in the TOML file; paths are relative to it",
+            )
+    local_model(run.model)
+
+
+def _fit(run: SftRun | RlRun, options: RayOptions, status: Any, storage: Path) -> Exception | None:
+    """Start all workers and wait for their end. Returns the failure of a worker or node."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    trainer = TorchTrainer(
+        _train,
+        train_loop_config={"run": run, "status": status, "storage": str(storage.parent)},
+        scaling_config=ScalingConfig(
+            num_workers=options.num_actors,
+            use_gpu=bool(options.gpus),
+            resources_per_worker=_resources(options),
+            placement_strategy="SPREAD",
+        ),
+        run_config=RunConfig(
+            name="run",
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=0),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        return error
+    return None
 
 
 def _resources(options: RayOptions) -> dict[str, float]:
@@ -143,8 +170,9 @@ def _train(config: dict[str, Any]) -> None:
     run, status = config["run"], config["status"]
     rank = get_context().get_world_rank()
     worker = WorkerInfo(rank, platform.node(), versions(), Path(config["storage"]).is_dir())
-    if ray.get(status.join.remote(worker)) is not None:
-        return  # without an exception, so that the workers are not started again
+    error = ray.get(status.join.remote(worker))
+    if error is not None:
+        raise error
     try:
         if isinstance(run, SftRun):
             train_sft(run)
@@ -183,13 +211,13 @@ def _problem(here: WorkerInfo, worker: WorkerInfo, out: str) -> UsageError | Non
     return None
 
 
-def _failed(error: Exception, max_failures: int) -> EndpointError:
+def _failed(error: Exception, count: int) -> EndpointError:
     failures = getattr(error, "worker_failures", {})
     first = next(iter(failures.values()), error)
     lines = [line for line in str(first).strip().splitlines() if line.strip()]
     return EndpointError(
-        expected=f"workers that fail at most {max_failures} times",
-        got=one_line(ValueError(lines[-1] if lines else type(first).__name__)),
+        expected="workers that train to the end",
+        got=f"{count} failures, the last: {one_line(ValueError(lines[-1] if lines else type(first).__name__))}",
         fix="see the logs of the workers (`ray logs`), and run the same command again: it resumes from the last checkpoint",
     )
 
