@@ -24,7 +24,7 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_line, progress_bars, warn
+from pixel_reasoner.cli.output import INCOMPLETE, print_line, progress_bars, warn
 from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from pixel_reasoner.schema.settings import RolloutConfig
     from pixel_reasoner.workflow_api import SurveySpec, SurveySummary
 
-INCOMPLETE = 3
-"""exit code of a batch of which some rows failed"""
 _MAX_SHOWN = 8
 
 
