@@ -56,7 +56,7 @@ def command_line() -> str:
         "# Command line\n",
         NOTE,
         "This page contains the output of `--help` of every command. Every error of a user is one message and "
-        "exit code 2. Exit code 1 means that a check failed. Ctrl-C is exit code 130.\n",
+        "exit code 2. Exit code 1 means that a check failed, 3 that some files or all questions of a batch failed. Ctrl-C is exit code 130.\n",
     ]
     for name, command in commands():
         context = command.make_context(

@@ -326,6 +326,29 @@ def test_a_run_is_not_continued_with_other_settings(run, tmp_path):
 # --- benchmarks ---
 
 
+@pytest.mark.extras
+def test_a_run_in_which_all_questions_failed_ends_with_one_line_and_code_3(run, tmp_path):
+    (tmp_path / "broken.png").write_text("no picture")
+    Image.new("RGB", (8, 8)).save(tmp_path / "whole.png")
+    rows = tmp_path / "rows.jsonl"
+    row = {"question": "What?", "answer": "x"}
+
+    def evaluate(*names: str) -> tuple[int, str]:
+        lines = [json.dumps({**row, "id": name, "images": [f"{name}.png"]}) for name in names]
+        rows.write_text("\n".join(lines))
+        out = tmp_path / "-".join(names)
+        code, _, err = run("eval", "jsonl", "--data", rows, "--max-new-tokens", 8, "--out", out)
+        return code, err.splitlines()[-1]
+
+    assert evaluate("broken") == (
+        3,
+        "error: The question failed; nothing was measured. The same command asks again",
+    )
+    code, last = evaluate("broken", "whole")
+    assert code == 0
+    assert last.startswith("failed: broken: ")
+
+
 def test_every_benchmark_is_listed_with_its_files_and_metric(run):
     code, out, _ = run("eval", "--list")
     assert code == 0

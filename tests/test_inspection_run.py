@@ -482,6 +482,9 @@ def test_the_report_shows_findings_hashes_and_rates(tmp_path, data_set):
     ):
         assert words in text
     assert "No model was asked: difference" in text
+    assert '"box_kinds":["major"]' in text, "findings have the colour of their severity"
+    assert '["operations",' not in text, "no model was asked"
+    assert re.search(r'\["inspected","[\d-]{10}, [\d:]{8} UTC"\]', text)
     assert "No operation showed" not in text
     report = report_of(done.report)
     assert report["words"]["unparsed"] == "left to people"

@@ -845,6 +845,13 @@ def test_the_bundled_model_answers(tmp_path):
 # --- the command ---
 
 
+def test_a_model_behind_an_endpoint_has_not_the_note_of_the_bundled_one():
+    from pixel_reasoner.api import ModelSpec
+    from pixel_reasoner.cli.mcp import _loader
+
+    assert _loader(ModelSpec("tiny", endpoints=("http://127.0.0.1:9/v1",)), 8)[1] == ""
+
+
 @pytest.mark.parametrize(
     ("client", "keys"),
     [

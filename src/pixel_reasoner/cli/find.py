@@ -27,7 +27,7 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_line, progress_bars, warn
+from pixel_reasoner.cli.output import INCOMPLETE, print_line, progress_bars, warn
 from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from pixel_reasoner.models.spec import ModelSpec
     from pixel_reasoner.moments_api import ClipOptions, FindSpec, FindSummary
 
-INCOMPLETE = 3
-"""exit code if some videos or files failed"""
 _MAX_LINES = 20
 
 

@@ -22,7 +22,7 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_line, progress_bars, warn
+from pixel_reasoner.cli.output import INCOMPLETE, print_line, progress_bars, warn
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.text import counted
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 LAYOUTS = ("auto", "mvtec", "mvtec2", "visa", "realiad", "anomalib", "plain")
 SPLITS = ("test", "validation", "train", "all")
 FORMATS = ("coco", "yolo", "label_studio", "fiftyone", "sarif", "junit", "csv", "all")
-FINDINGS, INCOMPLETE = 1, 3
-"""exit codes: more defects than allowed; photos that could not be inspected"""
+FINDINGS = 1
+"""exit code of more defects than allowed"""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pixel_reasoner.cli.options import (
     MaxNewTokensOption,
     ModelOption,
     ServerOptions,
+    model_note,
     model_spec,
     with_groups,
 )
@@ -139,14 +140,11 @@ def _loader(spec: ModelSpec, max_new_tokens: int) -> tuple[Any, str]:
         ModelError: no such model.
     """
     from pixel_reasoner.model import Model
-    from pixel_reasoner.models.folder import folder_settings, model_folder
     from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
 
     _check_model(spec)
     config = RolloutConfig(sampling=SamplingParams(max_new_tokens=max_new_tokens))
-    folder = model_folder(spec.name)
-    note = folder_settings(folder).note if folder.is_dir() else ""
-    return (lambda: Model(spec.load(), config)), note
+    return (lambda: Model(spec.load(), config)), model_note(spec)
 
 
 def _check_model(spec: ModelSpec) -> None:

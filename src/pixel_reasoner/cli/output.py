@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.files import check_suffix
 from pixel_reasoner.text import visible
@@ -139,8 +141,16 @@ def print_pictures_written(pictures: Mapping[str, WrittenPicture], *, quiet: boo
         warn(f"note: {note}")
 
 
+INCOMPLETE = 3
+"""exit code of a batch of which some rows failed; of an evaluation of which all questions failed"""
+
+
 def print_summary(summary: Mapping[str, Any], out: Path) -> None:
-    """Print the metrics of an evaluation: one row for all questions, each category and each family."""
+    """Print the metrics of an evaluation: one row for all questions, each category and each family.
+
+    Raises:
+        typer.Exit: all questions failed. The last line says so.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -157,7 +167,7 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     for name, group in groups.items():
         table.add_row(Text(visible(name)), *(format_metric(group[metric]) for metric in metrics))
     Console().print(table)
-    if summary["failed"]:
+    if summary["failed"] and summary["count"]:
         num_asked = summary["count"] + len(summary["failed"])
         warn(
             f"warning: {len(summary['failed'])} of {num_asked} questions failed and are not in the accuracy;"
@@ -174,6 +184,14 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
         )
     _print_rows(summary)
     print_line(f"Traces and summary: {out}")
+    if summary["failed"] and not summary["count"]:
+        asked = (
+            "The question"
+            if len(summary["failed"]) == 1
+            else f"All {len(summary['failed'])} questions"
+        )
+        warn(f"error: {asked} failed; nothing was measured. The same command asks again")
+        raise typer.Exit(INCOMPLETE)
 
 
 def print_comparison(

@@ -25,7 +25,7 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_line, progress_bars, warn
+from pixel_reasoner.cli.output import INCOMPLETE, print_line, progress_bars, warn
 from pixel_reasoner.cli.ray import RayOptions, model_on_ray
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from pixel_reasoner.schema.settings import RolloutConfig
     from pixel_reasoner.workflow_api import SurveySpec, SurveySummary
 
-INCOMPLETE = 3
-"""exit code of a batch of which some rows failed"""
 _MAX_SHOWN = 8
 
 

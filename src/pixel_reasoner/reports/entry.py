@@ -18,6 +18,7 @@ from pixel_reasoner.reports.facets import (
 from pixel_reasoner.reports.pictures import PictureStore, TracePictures
 from pixel_reasoner.reports.schema import (
     BoxFractions,
+    BoxKind,
     CallEntry,
     Item,
     ListEntry,
@@ -58,6 +59,10 @@ class Asked(NamedTuple):
     """training example of the trace with its loss mask"""
     reason: Reason | None = None
     """why it is right or wrong, where no model was asked; None: what `explain` derives from the trace"""
+    only_facts: bool = False
+    """whether `facts` replace those of the trace, because no model was asked"""
+    box_kinds: tuple[BoxKind, ...] = ()
+    """of each box of the evidence; empty for annotated evidence"""
 
 
 def build_item(
@@ -123,9 +128,9 @@ def _trace_entry(asked: Asked, store: PictureStore, root: Path | None) -> TraceE
         stop=spaced_name(trace.stop),
         error=_cut(trace.error or ""),
         notes=trace.notes,
-        facts=tuple({**_facts(trace), **asked.facts}.items()),
+        facts=tuple({**({} if asked.only_facts else _facts(trace)), **asked.facts}.items()),
         media=tuple(_media(trace, store, root)),
-        sources=tuple(_sources(trace, pictures)),
+        sources=tuple(_sources(trace, pictures, asked.box_kinds)),
         pictures=tuple(_pictures(trace, shown, pictures)),
         turns=tuple(_turn(turn, number) for number, turn in shown),
         omitted_turns=omitted,
@@ -194,7 +199,9 @@ def _relative_path(path: Path, root: Path | None) -> str:
     return path.name
 
 
-def _sources(trace: Trace, pictures: TracePictures) -> Iterator[SourceEntry]:
+def _sources(
+    trace: Trace, pictures: TracePictures, box_kinds: tuple[BoxKind, ...]
+) -> Iterator[SourceEntry]:
     """Yield the sources that the page shows: pictures, and frames with crops inside of them."""
     evidence = trace.question.evidence
     used = {
@@ -212,6 +219,7 @@ def _sources(trace: Trace, pictures: TracePictures) -> Iterator[SourceEntry]:
                 px=picture.source_px,
                 image=pictures.source(picture),
                 evidence=tuple(map(_rounded, boxes)),
+                box_kinds=box_kinds if boxes else (),
             )
 
 

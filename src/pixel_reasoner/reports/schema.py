@@ -40,6 +40,10 @@ class Image(Record):
     problem: Plain = ""
 
 
+BoxKind = Literal["critical", "major", "minor", "tolerated", "proposal"]
+"""severity of a finding, or a place that is none: it has a colour and a line of its own"""
+
+
 class SourceEntry(Record):
     """A full-resolution picture or frame."""
 
@@ -50,6 +54,8 @@ class SourceEntry(Record):
     px: Size
     image: Image
     evidence: tuple[BoxFractions, ...] = ()
+    box_kinds: tuple[BoxKind, ...] = ()
+    """of each box of `evidence`; empty for annotated evidence"""
 
 
 class PictureEntry(Record):

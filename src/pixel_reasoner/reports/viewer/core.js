@@ -18,6 +18,12 @@ function word(name) {
   return vocabulary[name] ?? name;
 }
 
+/** Words for a box of the evidence: annotated, a finding of a severity, or a proposed place. */
+function evidenceName(named) {
+  if (!named) return word("annotated evidence");
+  return named === "proposal" ? "proposed place" : `${named} finding`;
+}
+
 /** Class of a turn and of everything that belongs to it; colours repeat cyclically. */
 function turnClass(turn) {
   return turn ? `turn-${((turn - 1) % NUM_COLORS) + 1}` : "";

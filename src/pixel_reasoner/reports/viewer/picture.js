@@ -30,7 +30,7 @@ function BoxMark({ mark, isHot, onHot, onPick }) {
   const events = mark.turn && onHot
     ? { onPointerEnter: () => onHot(mark.turn), onPointerLeave: () => onHot(0), onClick: (event) => onPick?.(mark, event) }
     : {};
-  return html`<g class=${classes("box", turnClass(mark.turn), mark.kind, isHot && "hot")} ...${events}>
+  return html`<g class=${classes("box", turnClass(mark.turn), mark.kind, mark.named, isHot && "hot")} ...${events}>
     <rect class="halo" ...${place} /><rect class="line" ...${place} />
     ${mark.label ? html`<${BoxLabel} mark=${mark} />` : null}
   </g>`;

@@ -81,8 +81,14 @@ function marksOf(trace, source, region = [0, 0, 1, 1], parent = null) {
   );
   const own = parent === null ? crops : crops.filter((one) => one.parent === parent);
   const marks = own.map((one) => ({ box: relativeBox(one.box, region), label: String(one.number), turn: one.turn, kind: "crop" }));
-  const evidence = (source.evidence ?? []).map((box) => ({ box: relativeBox(box, region), kind: "evidence" }));
+  const kinds = source.box_kinds ?? [];
+  const evidence = (source.evidence ?? []).map((box, at) => ({ box: relativeBox(box, region), kind: "evidence", named: kinds[at] }));
   return [...marks, ...evidence.filter(({ box }) => box[0] < 1 && box[1] < 1 && box[2] > 0 && box[3] > 0)];
+}
+
+/** Distinct names of the boxes of a picture; undefined for annotated evidence. */
+function evidenceNames(marks) {
+  return [...new Set(marks.filter((one) => one.kind === "evidence").map((one) => one.named))];
 }
 
 function MediaView(shared) {
@@ -116,7 +122,7 @@ function PicturePair({ trace, store, media, picture, hot, onHot, onPick, onOpen 
       hot=${hot} onHot=${onHot} onPick=${pick} onOpen=${source.image.ref && (() => open())}>
       <b>Source</b> ${media.name}, ${formatSize(source.px)} px
       ${marks.some((one) => one.kind === "crop") ? html` · <span class="key">crops</span>` : null}
-      ${marks.some((one) => one.kind === "evidence") ? html` · <span class="key dashed">${word("annotated evidence")}</span>` : null}<//>
+      ${evidenceNames(marks).map((name) => html` · <span class=${classes("key dashed", name)}>${evidenceName(name)}</span>`)}<//>
   </div>`;
 }
 

@@ -218,7 +218,7 @@ function startOf(current, shown, main, layer) {
 
 function describeMark(mark) {
   const place = mark.box.map((one) => one.toFixed(2)).join(" ");
-  const name = mark.kind === "evidence" ? word("annotated evidence") : `crop ${mark.label}, turn ${mark.turn}`;
+  const name = mark.kind === "evidence" ? evidenceName(mark.named) : `crop ${mark.label}, turn ${mark.turn}`;
   return `${name}: box ${place}`;
 }
 

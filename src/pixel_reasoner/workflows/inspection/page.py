@@ -14,6 +14,7 @@ from pixel_reasoner.reports.entry import Asked
 from pixel_reasoner.reports.facets import Reason
 from pixel_reasoner.reports.page import PageSummary, Row, write_rows
 from pixel_reasoner.reports.schema import (
+    BoxKind,
     Column,
     Fact,
     MatrixCell,
@@ -113,11 +114,27 @@ def _page_rows(
         reason = None if asked else Reason("no model asked", f"No model was asked: {row.reason}.")
         yield Row(
             [
-                Asked(one, _outcome(row), facts=facts if one is shown[0] else {}, reason=reason)
+                Asked(
+                    one,
+                    _outcome(row),
+                    facts=facts if one is shown[0] else {},
+                    reason=reason,
+                    only_facts=not asked,
+                    box_kinds=_box_kinds(row),
+                )
                 for one in shown
             ],
             _facets(row),
         )
+
+
+def _box_kinds(row: InspectionRow) -> tuple[BoxKind, ...]:
+    """Return the kind of each box that a photo shows: its findings, or the places that were proposed."""
+    if row.trace_ids and (not row.findings or len(row.trace_ids) > 1):
+        return ()
+    if not row.findings:
+        return ("proposal",) * len(row.proposals)
+    return tuple("tolerated" if one.is_tolerated else one.severity for one in row.findings)
 
 
 def _outcome(row: InspectionRow) -> str:
@@ -215,7 +232,8 @@ def _audit(row: InspectionRow) -> Iterator[tuple[str, str]]:
         yield "notes", "; ".join(row.notes)
     if row.duplicate_of:
         yield "duplicate of", row.duplicate_of
-    yield "time", row.audit.time
+    if row.audit.time:
+        yield "inspected", _moment(row.audit.time)
     for name, value in (
         ("photo", row.audit.photo_sha256),
         ("specification", row.audit.spec_sha256),
@@ -250,6 +268,15 @@ def _facts(
 def _origin(spec: InspectionSpec) -> str:
     limits = spec.decision
     return f"{limits.origin}; {limits.date.partition('T')[0]}" if limits.date else limits.origin
+
+
+def _moment(time: str) -> str:
+    """Return an ISO 8601 date to the second.
+
+    >>> _moment("2026-11-29T21:16:03.5+01:00")
+    '2026-11-29, 20:16:03 UTC'
+    """
+    return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d, %H:%M:%S} UTC"
 
 
 def _period(start: str, end: str) -> str:
