@@ -8,7 +8,7 @@
 #     make test-dist      the wheel in a new environment: ask, eval, report, train sft
 #     make test-lowest    fast tests with the lowest versions of the dependencies
 #     make test-python    fast tests with another Python: make test-python PYTHON=python3.13
-#     make adapters       tests of the adapters for other harnesses and of the Gradio app, an environment each
+#     make adapters       tests of the adapters for other harnesses, RL frameworks and the Gradio app, an environment each
 #     make clients        tests of the server with LiteLLM and inspect_ai, an environment each
 #     make vllm           tests with vLLM on the CPU, in an environment of its own: the server in front of it, and RL
 #     make clusters       about 40 minutes: training, evaluation and surveys as on a cluster, with small models
@@ -144,6 +144,18 @@ adapters:
 	FIFTYONE_DO_NOT_TRACK=1 .venv-fiftyone/bin/python -m pytest -q tests/test_inspection_adapters.py
 	$(MAKE) .venv-space/.installed
 	.venv-space/bin/python -m pytest -q tests/test_space.py
+	test -x .venv-verl/bin/python || $(PYTHON) -m venv .venv-verl
+	.venv-verl/bin/python -m pip install --quiet --editable . verl==0.9.1 torch==2.11.0 torchvision==0.26.0 cachetools fastapi uvicorn pytest hypothesis
+	.venv-verl/bin/python -m pytest -q tests/test_verl.py
+	test -x .venv-skyrl/bin/python || $(PYTHON) -m venv .venv-skyrl
+	.venv-skyrl/bin/python -m pip install --quiet --editable . skyrl-gym==0.4.0 pytest hypothesis
+	.venv-skyrl/bin/python -m pytest -q tests/test_skyrl.py
+	test -x .venv-verifiers/bin/python || $(PYTHON) -m venv .venv-verifiers
+	.venv-verifiers/bin/python -m pip install --quiet --editable . verifiers==0.4.0 pytest hypothesis
+	.venv-verifiers/bin/python -m pytest -q tests/test_verifiers.py
+	test -x .venv-openenv/bin/python || $(PYTHON) -m venv .venv-openenv
+	.venv-openenv/bin/python -m pip install --quiet --editable . openenv==0.10.0 pytest hypothesis
+	.venv-openenv/bin/python -m pytest -q tests/test_openenv.py
 	$(MAKE) trackers
 
 # W&B and MLflow with the versions of the lock, next to the packages of the main environment: another torch would take gigabytes.
@@ -179,7 +191,7 @@ vllm: install
 	$(BIN)/python -m pytest -q tests/test_server_vllm.py tests/test_train_vllm.py
 
 # Every cluster path with small models, a table of results, and docs/clusters.md.
-CLUSTER_PARTS :=
+CLUSTER_PARTS := adapters schedulers
 clusters: install
 	@failed=0; for one in $(CLUSTER_PARTS); do \
 		PYTHONPATH=benchmarks $(BIN)/python -m clusters.$$one || failed=1; \

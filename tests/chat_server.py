@@ -172,7 +172,8 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(400, json.dumps({"error": {"message": TOO_LONG}}))
             return
         finish = "length" if turn.truncated else "stop"
-        usage = {"prompt_tokens": turn.num_prompt_tokens, "completion_tokens": len(turn.token_ids)}
+        counts = (turn.num_prompt_tokens, len(turn.token_ids))
+        usage = {"prompt_tokens": counts[0], "completion_tokens": counts[1]}
         if asked.get("stream"):
             self.start_stream()
             for start in range(0, len(turn.text), 7):
@@ -187,10 +188,12 @@ class Handler(BaseHTTPRequestHandler):
             call = json.loads(rest.partition("</tool_call>")[0])
             function = {"name": call["name"], "arguments": json.dumps(call["arguments"])}
             message |= {"content": words.strip(), "tool_calls": [{"function": function}]}
-        choice = {"message": message, "finish_reason": finish}
+        choice = {"index": 0, "message": message, "finish_reason": finish}
         if asked.get("logprobs"):
             choice["logprobs"] = {"content": [{"logprob": one} for one in turn.logprobs]}
-        self.reply(200, json.dumps({"choices": [choice], "usage": usage}))
+        reply = {"id": "1", "object": "chat.completion", "created": 1, "model": asked.get("model")}
+        usage["total_tokens"] = sum(counts)
+        self.reply(200, json.dumps({**reply, "choices": [choice], "usage": usage}))
 
     def send_message(self, message: dict, asked: dict) -> None:
         finish = "tool_calls" if message.get("tool_calls") else "stop"

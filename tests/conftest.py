@@ -49,6 +49,7 @@ NEED_EXTRAS = (
     "test_train_rl.py",
     "test_train_sft.py",
     "test_trl_options.py",
+    "test_verl.py",
     "test_writers.py",
 )
 """files whose tests need the extras `local` and `train` (torch, transformers, TRL) or a browser"""

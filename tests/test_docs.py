@@ -157,7 +157,7 @@ IMPORT = re.compile(r"^from (pixel_reasoner[\w.]*) import ([\w, ]+)$", re.MULTIL
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_imports_in_pages_exist(page):
     for module, names in IMPORT.findall(page.read_text(encoding="utf-8")):
-        if module.endswith(("inspect_ai_tasks", "lmms_eval_model")):
+        if module.endswith(("inspect_ai_tasks", "lmms_eval_model", "skyrl_env")):
             continue  # extras with an environment of their own
         loaded = importlib.import_module(module)
         missing = [

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from clusters.schedulers import Slurm, losses, run_uninterrupted, run_with_two_stops, wait_for
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.errors import PreemptedError
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
@@ -26,7 +24,6 @@ from pixel_reasoner.train.preemption import SIGNALS, STOP, PreemptionCallback
 from pixel_reasoner.train.sft import train_sft
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-ROOT = Path(__file__).parents[1]
 TRL = """
 learning_rate = 1e-3
 per_device_train_batch_size = 1
@@ -50,13 +47,6 @@ def write_run(folder: Path, synth: Path, steps: int) -> Path:
     path = folder / "run.toml"
     path.write_text(f'traces = ["{synth}"]\nout = "out"\n[trl]\nmax_steps = {steps}\n{TRL}')
     return path
-
-
-def losses(folder: Path) -> dict[int, float]:
-    rows = map(json.loads, (folder / "out" / "log.jsonl").read_text().splitlines())
-    logged = [(row["step"], row["loss"]) for row in rows if "loss" in row]
-    assert len(dict(logged)) == len(logged), "no step is logged twice"
-    return dict(logged)
 
 
 @pytest.fixture
@@ -182,63 +172,11 @@ def test_a_stop_file_ends_the_command_with_one_line_and_its_own_exit_code(tmp_pa
 # --- SLURM ---
 
 
-class Slurm:
-    """Jobs of `runs/cluster/slurm.sbatch` on a stand-in for SLURM."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-        for name in ("sbatch", "srun", "scontrol"):
-            (folder / name).symlink_to(Path(__file__).parent / "slurm_stub.py")
-        path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {
-            **os.environ,
-            "SLURM_STUB": str(folder),
-            "PATH": path,
-            "PYTHON": sys.executable,
-            "PYTHONPATH": str(ROOT / "src"),
-            "OMP_NUM_THREADS": "1",
-        }
-
-    def submit(self, *arguments: object, **environment: str) -> subprocess.Popen[str]:
-        command = ["sbatch", str(ROOT / "runs/cluster/slurm.sbatch"), *map(str, arguments)]
-        return subprocess.Popen(
-            [str(self.folder / command[0]), *command[1:]],
-            env=self.environment | environment,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def signal(self, process: str, number: int) -> None:
-        os.kill(int((self.folder / f"{process}.pid").read_text()), number)
-
-    @property
-    def num_requeued(self) -> int:
-        path = self.folder / "requeued"
-        return len(path.read_text().splitlines()) if path.exists() else 0
-
-
-def wait_for(
-    is_true: Callable[[], bool], job: subprocess.Popen[str], timeout_s: float = 120
-) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline, "the job did not get going"
-        assert job.poll() is None, job.communicate()[0][-3000:]
-        time.sleep(0.02)
-
-
-def num_steps(folder: Path) -> int:
-    return len(losses(folder)) if (folder / "out" / "log.jsonl").exists() else 0
-
-
 def fake_python(folder: Path, body: str) -> str:
     """Return an interpreter that runs a shell script instead of training, and Python for anything else."""
     path = folder / "python"
     path.write_text(
-        f'#!/usr/bin/env bash\nif [ "$1" = -c ]; then exec {sys.executable} "$@"; fi\n{body}\n'
+        f'#!/usr/bin/env bash\nif [ "$1" = - ]; then exec {sys.executable} "$@"; fi\n{body}\n'
     )
     path.chmod(0o755)
     return str(path)
@@ -248,18 +186,14 @@ def test_every_node_gets_its_own_rank_and_all_the_same_head_node_and_port(tmp_pa
     slurm = Slurm(tmp_path / "slurm")
     (tmp_path / "run.toml").write_text('out = "out"\n')
     python = fake_python(tmp_path, f'echo "$*" > {tmp_path}/node-$SLURM_NODEID')
-    for more in ({}, {"CONFIG": "cluster.yaml"}):
-        job = slurm.submit(
-            "rl", tmp_path / "run.toml", PYTHON=python, SLURM_GPUS_ON_NODE="8", **more
-        )
-        assert job.communicate(timeout=30)[0] == ""
-        assert job.returncode == 0
-        first, second = ((tmp_path / f"node-{n}").read_text() for n in range(2))
-        assert first.replace("rank 0", "rank 1") == second
-        assert first.rstrip().endswith(f"-m pixel_reasoner.cli train rl {tmp_path}/run.toml")
-        assert "127.0.0.1" in first
-        assert "24711" in first
-    assert "--config_file cluster.yaml --num_machines 2 --num_processes 16" in first
+    job = slurm.submit("rl", tmp_path / "run.toml", PYTHON=python, SLURM_GPUS_ON_NODE="8")
+    assert job.communicate(timeout=30)[0] == ""
+    assert job.returncode == 0
+    first, second = ((tmp_path / f"node-{n}").read_text() for n in range(2))
+    assert first.replace("rank 0", "rank 1") == second
+    assert first.rstrip().endswith(f"-m pixel_reasoner.cli train rl {tmp_path}/run.toml")
+    assert "--nnodes 2 --nproc_per_node 8" in first
+    assert "--master_addr 127.0.0.1 --master_port 24711" in first
     assert slurm.num_requeued == 0
     directives = json.loads((slurm.folder / "directives.json").read_text())
     wanted = {"ntasks-per-node": "1", "signal": "B:USR1@600", "requeue": "", "open-mode": "append"}
@@ -309,27 +243,11 @@ def test_a_wrong_run_file_ends_the_job_before_any_process_starts(tmp_path):
 @pytest.mark.slow
 def test_a_requeued_job_of_two_nodes_has_the_metrics_of_an_uninterrupted_one(tmp_path, synth):
     """Stopped twice: by the signal before the time limit, and by SIGTERM to the second node alone."""
-    num = 12
-    whole, parts = (write_run(tmp_path / name, synth, num) for name in ("whole", "parts"))
+    whole, parts = (write_run(tmp_path / name, synth, 12) for name in ("whole", "parts"))
     slurm = Slurm(tmp_path / "slurm")
-    job = slurm.submit("sft", whole)
-    assert job.wait(timeout=240) == 0, job.communicate()[0][-3000:]
-    job = slurm.submit("sft", parts)
-    wait_for(lambda: num_steps(parts.parent) >= 1, job)
-    slurm.signal("batch", signal.SIGUSR1)
-    wait_for(lambda: slurm.num_requeued == 1, job)
-    first = num_steps(parts.parent)
-    wait_for(lambda: num_steps(parts.parent) > first, job)
-    slurm.signal("node-1", signal.SIGTERM)
-    output, _ = job.communicate(timeout=240)
-    assert job.returncode != 0
-    assert slurm.num_requeued == 1
-    assert output.count("stopped by ") == 2, output[-3000:]
-    assert "stopped by a signal to another process after checkpoint-" in output
-    second = num_steps(parts.parent)
-    assert 1 <= first < second < num
-    job = slurm.submit("sft", parts)
-    assert job.wait(timeout=240) == 0, job.communicate()[0][-3000:]
+    run_uninterrupted(slurm, whole)
+    stops = run_with_two_stops(slurm, parts)
+    assert 1 <= stops[0] < stops[1] < 12
     assert losses(parts.parent) == pytest.approx(losses(whole.parent), abs=1e-6)
     states = [load_file(one.parent / "out/model/model.safetensors") for one in (whole, parts)]
     for name, weight in states[0].items():

@@ -69,16 +69,22 @@ def check(
 
 
 def export(
-    source: TracesArgument,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder with traces.jsonl, or the file. For verl also questions, as for `train rl`."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
     to: Annotated[str, choice_option(EXPORT_FORMATS, "--to", help="The format.")] = "trl",
     allow_media: AllowMediaOption = None,
 ) -> None:
-    """Write traces in other formats.
+    """Write traces, or questions for RL, in other formats.
 
     `trl`: a `datasets` folder with messages and inline pictures, for a stock trl.SFTTrainer. `message_list`: the JSON
     format of
-    PixelReasoner-SFT-Data, with pictures as files, for traces from `synth --model pixel_reasoner`.
+    PixelReasoner-SFT-Data, with pictures as files, for traces from `synth --model pixel_reasoner`. `verl`: a Parquet file of
+    questions with paths of media, for RL with verl or SkyRL.
 
     Examples:
         pixel-reasoner export runs/synth --out runs/synth-trl
@@ -86,6 +92,8 @@ def export(
         pixel-reasoner synth pixelworld --model pixel_reasoner --out runs/synth-7b
 
         pixel-reasoner export runs/synth-7b --to message_list --out runs/synth-json
+
+        pixel-reasoner export scenes --to verl --out runs/verl
     """
     from pixel_reasoner import api
 

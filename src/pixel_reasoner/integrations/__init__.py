@@ -1,4 +1,7 @@
-"""Adapters for inspect_ai, lmms-eval and Ray Data. Each needs an extra; the first two need separate environments."""
+"""Adapters: inspect_ai and lmms-eval (evaluation), Ray Data, verl and SkyRL (RL), verifiers and OpenEnv (environments).
+
+Most need an environment of their own, because their frameworks need other versions of packages.
+"""
 
 from __future__ import annotations
 

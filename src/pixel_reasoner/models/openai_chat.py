@@ -104,13 +104,22 @@ class MessageWriter:
 
 
 def _message_json(message: dict[str, Any]) -> bytes:
+    return json.dumps(openai_message(message), ensure_ascii=False).encode()
+
+
+def openai_message(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a chat message in OpenAI's format, with pictures as data URLs.
+
+    >>> openai_message({"role": "user", "content": [{"type": "text", "text": "Hi"}]})
+    {'role': 'user', 'content': 'Hi'}
+    """
     content = message.get("content")
     if isinstance(content, list):
         if all(part["type"] == "text" for part in content):
             content = "".join(part["text"] for part in content)
         else:
             content = [_part(part) for part in content]
-    return json.dumps({**message, "content": content}, ensure_ascii=False).encode()
+    return {**message, "content": content}
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:

@@ -174,7 +174,9 @@ class PromptEncoder:
             repeats = 1
             if token == placeholder:
                 image = next(remaining)
-                patches = image_processor.get_number_of_image_patches(image.height, image.width)
+                # Before transformers 5.18 the last argument is not optional.
+                size = (image.height, image.width)
+                patches = image_processor.get_number_of_image_patches(*size, {})
                 repeats = patches // image_processor.merge_size**2
             expanded += [token] * repeats
         return expanded

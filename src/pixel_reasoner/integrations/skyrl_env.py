@@ -1,0 +1,128 @@
+"""SkyRL environment that executes visual operations, and a generator mixin with the group term, for SkyRL 0.4.
+
+    import skyrl_gym
+    skyrl_gym.register("pixel_reasoner", "pixel_reasoner.integrations.skyrl_env:PixelReasonerEnv")
+
+Rows come from `pixel-reasoner export --to verl`: the column `env_class` selects the environment, `extra_info` has the
+question. The environment replaces the prompt of the row by the one of the model's dialect, with pictures as data URLs.
+Settings are under `environment.skyrl_gym.pixel_reasoner`: `model`, `max_turns`, and `reward` (constants of
+`RewardConfig`).
+
+The last step has the reward of its rollout alone, without curiosity. `GroupRewardMixin` adds it to the batch:
+
+    class Generator(GroupRewardMixin, SkyRLVLMGymGenerator): ...
+
+SkyRL passes texts, not tokens, so a truncated turn is read like a complete one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from skyrl_gym.envs.base_text_env import BaseTextEnv, BaseTextEnvStepOutput
+
+from pixel_reasoner.integrations.episode import (
+    Episode,
+    openai_messages,
+    read_question,
+    rollout_metrics,
+    score_group,
+)
+from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits
+from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.scoring import rewards
+from pixel_reasoner.scoring.rewards import RewardConfig
+
+DEFAULT_MAX_TURNS = 6
+
+
+class PixelReasonerEnv(BaseTextEnv):
+    """One question.
+
+    Args:
+        env_config: `model`, `max_turns` and `reward`; a mapping.
+        extras: columns of the row.
+
+    Raises:
+        InputError: a row without a question, or unusable media.
+    """
+
+    def __init__(self, env_config: Any = None, extras: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        config, extras = dict(env_config or {}), dict(extras or {})
+        self.max_turns = int(
+            config.get("max_turns", 0) or extras.get("max_turns", 0) or DEFAULT_MAX_TURNS
+        )
+        self.reward = RewardConfig(**dict(config.get("reward", {})))
+        self.episode = Episode(
+            read_question(str(extras["extra_info"]["question"])),
+            str(config.get("model", "tiny")),
+            RolloutConfig(limits=RolloutLimits(max_turns=self.max_turns)),
+        )
+
+    def init(self, prompt: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Return the prompt of the question, instead of the row's."""
+        del prompt
+        return openai_messages(self.episode.messages()), {}
+
+    def step(self, action: str) -> BaseTextEnvStepOutput:
+        """Execute the calls of a turn. The last step of an episode has its reward."""
+        self.turns += 1
+        observations = openai_messages(self.episode.step(action))
+        reward = 0.0
+        if self.episode.is_done:
+            reward = score_group([self.trace()], self.reward).rewards_G[0]
+        return BaseTextEnvStepOutput(
+            observations=observations, reward=reward, done=self.episode.is_done, metadata={}
+        )
+
+    def trace(self) -> Trace:
+        """Return the trace. Ends an unfinished episode, which SkyRL stopped at a token limit."""
+        return self.episode.trace()
+
+    def get_metrics(self) -> dict[str, float]:
+        """Return the metrics of the episode, and what the group term needs."""
+        trace = self.trace()
+        return {
+            **rollout_metrics(trace),
+            "correctness": rewards.correctness(trace, self.reward),
+            "counted": float(rewards.num_operations(trace, self.reward)),
+            "is_video": float(any(one.kind != "image" for one in trace.question.media)),
+        }
+
+
+class GroupRewardMixin:
+    """Mixin for SkyRL's generators: adds curiosity to the last token of each rollout. Set `reward` in a subclass."""
+
+    reward = RewardConfig()
+
+    async def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """Generate a batch and add the group term."""
+        output = await super().generate(*args, **kwargs)  # type: ignore[misc]
+        add_curiosity(output, self.reward)
+        return output
+
+
+def add_curiosity(output: Any, reward: RewardConfig) -> None:
+    """Add curiosity to the rewards of a generated batch, for each group of trajectories with one instance id.
+
+    Args:
+        output: `GeneratorOutput` with rewards per token, metrics of the environment, and trajectory ids.
+        reward: constants of the reward.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row, trajectory in enumerate(output["trajectory_ids"]):
+        groups[trajectory.instance_id].append(row)
+    for rows in groups.values():
+        metrics = [output["env_metrics"][row] for row in rows]
+        terms = rewards.group_rewards(
+            [one["correctness"] for one in metrics],
+            [int(one["counted"]) for one in metrics],
+            reward,
+            is_video=bool(metrics[0]["is_video"]),
+        )
+        for row, bonus in zip(rows, terms.curiosity_G, strict=True):
+            if output["rewards"][row]:
+                output["rewards"][row][-1] += bonus
