@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 from transformers.utils import logging as transformers_logging
@@ -119,8 +121,15 @@ def show_one_progress_line(trainer: Any) -> None:
         trainer.add_callback(ProgressBarCallback())
 
 
+def select_cpu_of_deepspeed() -> None:
+    """Make DeepSpeed use the CPU where there is no GPU, without a warning. accelerate imports it, if installed, to save a model."""
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+
 def quiet_libraries() -> None:
-    """Suppress progress bars of weight files and transformers warnings, which would break the progress line."""
+    """Suppress progress bars of weight files and warnings of libraries, which would break the progress line."""
+    select_cpu_of_deepspeed()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
 

@@ -8,7 +8,8 @@ gathered first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -36,6 +37,20 @@ def gather_sum(value: float, trainer: Any) -> torch.Tensor:
 def gather_mean(flags: list[float], trainer: Any) -> float:
     """Return the mean of numbers over all processes, which must have equal counts. Collective."""
     return float(gather(torch.tensor(flags, device=trainer.accelerator.device)).mean())
+
+
+def filling_passes(places: Sequence[Any], batch_size: int, trainer: Any) -> list[Any]:
+    """Return copies of the first place, so that all processes make equally many forward passes. Collective.
+
+    The places start with a row of results. That of a copy is not used.
+    """
+    own = math.ceil(len(places) / batch_size)
+    most = int(gather(torch.tensor([own], device=trainer.accelerator.device)).max())
+    if own == most:
+        return []
+    row, *rest = places[0]
+    missing = (most - 1) * batch_size + 1 - len(places)
+    return [(row.clone(), *rest) for _ in range(missing)]
 
 
 def process_rows(trainer: Any, count: int) -> slice:

@@ -369,6 +369,8 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
             for row, one in zip(rows, self._generated, strict=True)
             for span, draft in zip(completion_spans(one.sequences), one.sequences, strict=True)
         ]
+        if self.run.sharding in NEEDS_BLANK:
+            places += distributed.filling_passes(places, batch_size, self)
         for start in range(0, len(places), batch_size):
             some = places[start : start + batch_size]
             batch = self.batches.sequences_batch([p[2] for p in some], [p[3] for p in some])

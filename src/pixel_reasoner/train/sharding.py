@@ -119,12 +119,14 @@ def wrapped_classes(model: Any) -> list[str]:
                 got=type(part).__name__,
                 fix='set sharding = "zero3", which needs no layers',
             )
-        names.append(type(max(lists, key=_num_weights)[0]).__name__)
+        names.append(_layer_class(lists, set(getattr(model, "_no_split_modules", None) or ())))
     return list(dict.fromkeys(names))
 
 
-def _num_weights(module: torch.nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())
+def _layer_class(lists: list[torch.nn.ModuleList], known: set[str]) -> str:
+    """Return the class of the layers of one of these lists: one that transformers never splits, or that of the longest list."""
+    lengths = {type(one[0]).__name__: len(one) for one in lists}
+    return max(lengths, key=lambda name: (name in known, lengths[name]))
 
 
 # --- before the process group ---

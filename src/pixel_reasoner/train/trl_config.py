@@ -53,7 +53,7 @@ def trl_config(run: SftRun | RlRun) -> SFTConfig | GRPOConfig:
         UsageError: an option that TRL does not have or rejects, or that does not fit the run.
     """
     if isinstance(run, SftRun):
-        ours: dict[str, Any] = {**SFT_DEFAULTS, **SFT_OPTIONS, **_sft_batches(run)}
+        ours: dict[str, Any] = {**SFT_DEFAULTS, **SFT_OPTIONS, **sft_batches(run)}
         return _checked(SFTConfig, _options(run, SFTConfig, ours))
     numbers = batch_sizes(run, num_processes())
     ours = {**RL_DEFAULTS, **_rl_options(run, numbers)}
@@ -106,7 +106,7 @@ def _checked(kind: Any, options: dict[str, Any]) -> Any:
         ) from error
 
 
-def _sft_batches(run: SftRun) -> dict[str, int]:
+def sft_batches(run: SftRun) -> dict[str, int]:
     """Return the number of micro-batches per gradient step that gives the run's batch size."""
     if not run.batch_size:
         return {}
