@@ -17,8 +17,8 @@ from pixel_reasoner.reports.facets import (
 )
 from pixel_reasoner.reports.pictures import PictureStore, TracePictures
 from pixel_reasoner.reports.schema import (
-    BoxKind,
     BoxFractions,
+    BoxKind,
     CallEntry,
     Item,
     ListEntry,
