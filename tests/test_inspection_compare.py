@@ -9,10 +9,13 @@ from PIL import Image
 from inspection_fixture import DEFECT, SIZE, other_part, plate, save
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.workflows.inspection.difference import _enlarged, _pooled, levels_of
 from pixel_reasoner.workflows.inspection.golden import compare, load_golden_set
 from pixel_reasoner.workflows.inspection.heat_maps import heat_map_path, read_heat_map
 from pixel_reasoner.workflows.inspection.metrics import iou
+from pixel_reasoner.workflows.inspection.places import crowding
 from pixel_reasoner.workflows.inspection.proposals import (
+    _extent,
     heat_map_proposals,
     propose,
     with_decoys,
@@ -169,3 +172,51 @@ def test_a_file_that_is_no_heat_map_is_an_error(tmp_path, content):
     save(Image.new("RGB", (4, 4)), tmp_path / "colour.png")
     with pytest.raises(InputError, match="colour"):
         read_heat_map(tmp_path / "colour.png")
+
+
+# --- maps and boxes ---
+
+
+def test_a_place_is_in_the_middle_of_itself_at_every_level():
+    difference = np.zeros((256, 256, 3), np.int16)
+    difference[120:136, 88:104] = 50
+    size = (128, 128)
+    for level, values in enumerate(levels_of(difference)):
+        shown = values[..., 0] if level == 1 else _pooled(values[..., 0].copy())
+        if level > 1:
+            shown = _enlarged(values[..., 0], size, 2 ** (level - 1))
+        rows, columns = np.mgrid[: shown.shape[0], : shown.shape[1]] + 0.5
+        centre = [float((axis * shown).sum() / shown.sum()) for axis in (columns, rows)]
+        assert centre == [pytest.approx(48, abs=0.01), pytest.approx(64, abs=0.01)], level
+
+
+def test_the_edge_of_a_photo_is_no_difference(golden):
+    photo = np.asarray(plate(22, shift=(40, 30), rotation_deg=5.0))
+    found = compare(photo, golden, SPEC)
+    assert found.problem == ""
+    assert found.score < 1.1, "pixels that the photo does not show are in no mean of an area"
+
+
+def test_a_large_defect_does_not_hide_its_own_faint_edge():
+    difference = np.full((60, 60), 1.0, np.float32)
+    difference[8:52, 8:52] = 14  # a faint ring, which fills the measured area
+    difference[20:40, 20:40] = 60
+    assert _extent(difference, (9, 9, 51, 51)) == (8, 8, 52, 52)
+
+
+def test_faint_fragments_of_texture_are_not_part_of_a_small_defect():
+    difference = np.full((60, 60), 1.0, np.float32)
+    difference[30:33, 40:43] = 40
+    difference[10:12, 5:30] = 17
+    assert _extent(difference, (0, 0, 60, 60)) == (40, 30, 43, 33)
+
+
+def test_light_that_changes_many_places_is_no_defect_and_a_defect_stands_out():
+    scores = np.full((200, 200), 0.2, np.float32)
+    scores[20::40, 20::40] = 1.8
+    assert crowding(scores) == pytest.approx(1.8)
+    scores[20::40, 20::40] = 9
+    assert crowding(scores) == 2, "a part with many defects keeps half of its score"
+    scores[:] = 0.2
+    scores[100, 20:180] = 3
+    assert crowding(scores) == 1, "a long scratch is one place"

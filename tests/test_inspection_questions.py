@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from pixel_reasoner.workflows.inspection.proposals import Proposal
+from pixel_reasoner.workflows.inspection.places import Proposal
 from pixel_reasoner.workflows.inspection.questions import (
     free_question,
     proposal_question,

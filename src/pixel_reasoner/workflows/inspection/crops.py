@@ -12,12 +12,8 @@ from PIL import Image, ImageDraw
 from pixel_reasoner.files import atomic_path
 from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.workflows.inspection.pictures import Array, Matrix, opencv, size_of
-from pixel_reasoner.workflows.inspection.proposals import (
-    PixelBox,
-    Proposal,
-    grown,
-    reference_crop,
-)
+from pixel_reasoner.workflows.inspection.places import PixelBox, Proposal
+from pixel_reasoner.workflows.inspection.proposals import grown, reference_crop
 
 _MIN_CONTEXT_PX = 40
 """margin around a place, in pixels of the photo"""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pixel_reasoner.schema.geometry import WHOLE, Box
 from pixel_reasoner.schema.trace import Picture
 from pixel_reasoner.workflows.inspection.examine import Examined
-from pixel_reasoner.workflows.inspection.proposals import Proposal
+from pixel_reasoner.workflows.inspection.places import Proposal
 from pixel_reasoner.workflows.inspection.questions import Reply
 from pixel_reasoner.workflows.inspection.spec import ANOMALY, InspectionSpec
 from pixel_reasoner.workflows.inspection.verdicts import Finding, Verdict, with_tolerances

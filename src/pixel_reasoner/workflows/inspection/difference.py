@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.workflows.inspection.pictures import Array, opencv
 
 NUM_LEVELS = 5
@@ -31,10 +32,14 @@ _FLOOR_L = (
     (1.8, 1.3, 1.3),
     (1.3, 0.9, 0.9),
     (0.9, 0.6, 0.6),
-    (0.7, 0.45, 0.45),
-    (0.55, 0.35, 0.35),
+    (0.9, 0.6, 0.6),
+    (0.9, 0.6, 0.6),
 )
-"""smallest deviation of brightness and colour: rounding, compression"""
+"""smallest deviation of brightness and colour: rounding, compression, light. Errors of whole areas are not smaller in their mean"""
+_LIGHT_ERROR = 0.015
+"""error of the fitted light, as a share of what it changes"""
+_SAME_LIGHT = 0.05
+"""change by the light up to which that error is part of the deviation of the golden pictures"""
 _POOL_L = (7, 5, 5, 5, 5)
 """side of the surroundings whose deviations are averaged"""
 _EDGE_ERROR_PX = 0.08
@@ -165,6 +170,29 @@ def deviations(difference_L: Sequence[Array], inverse_L: Sequence[Array]) -> lis
     return found
 
 
+def in_other_light(inverse_L: Sequence[Array], mean: Array, change: float) -> list[Array]:
+    """Return 1 / deviation at each level of a photo in other light: the fit of the light adds an error.
+
+    Args:
+        inverse_L: in the light of the golden pictures.
+        mean: of the golden pictures, uint8.
+        change: typical change by the light, as a share of the brightness.
+    """
+    cv2 = opencv()
+    if change <= _SAME_LIGHT:
+        return list(inverse_L)
+    grey, found = cv2.cvtColor(mean, cv2.COLOR_RGB2GRAY), []
+    for inverse in inverse_L:
+        size = (inverse.shape[1], inverse.shape[0])
+        error = cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        error *= np.float32(_LIGHT_ERROR * change)
+        added = inverse * error[..., None]
+        added *= added
+        added += 1
+        found.append(inverse / cv2.sqrt(added))
+    return found
+
+
 def kind_quantiles(deviation_L: Sequence[Array], kinds_L: Sequence[Array], valid: Array) -> Array:
     """Return a high quantile of the deviations of each kind, (levels, kinds); nan for kinds with few pixels."""
     found = np.full((NUM_LEVELS, _NUM_KINDS), np.nan)
@@ -181,20 +209,26 @@ def kind_quantiles(deviation_L: Sequence[Array], kinds_L: Sequence[Array], valid
     return found
 
 
-def score_map(deviation_L: Sequence[Array], reference: Reference, valid: Array) -> Array:
+def light_factors(deviation_L: Sequence[Array], reference: Reference, valid: Array) -> Array:
+    """Return the number by which deviations of each kind are multiplied, float32 (levels, kinds): 1 in the light of the golden pictures."""
+    excess = kind_quantiles(deviation_L, reference.kinds_L, valid) / reference.usual
+    # Kinds with few pixels: the largest excess of the others.
+    most = np.fmax(np.nanmax(excess, axis=1, initial=1.0), 1.0)[:, None]
+    found = 1 / np.clip(np.where(np.isnan(excess), most, excess), 1.0, None)
+    return found.astype(np.float32)
+
+
+def score_map(
+    deviation_L: Sequence[Array], reference: Reference, valid: Array, factor: Array
+) -> Array:
     """Return the deviation in units of the largest one of the golden pictures, float32; 0 where nothing is compared.
 
     Args:
         deviation_L: of the photo.
         reference: of the golden pictures.
         valid: uint8, 0 where the photo shows nothing.
+        factor: of `light_factors`.
     """
-    cv2 = opencv()
-    own = kind_quantiles(deviation_L, reference.kinds_L, valid)
-    excess = own / reference.usual
-    # Kinds with few pixels: the largest excess of the others.
-    most = np.fmax(np.nanmax(excess, axis=1, initial=1.0), 1.0)[:, None]
-    factor = (1 / np.clip(np.where(np.isnan(excess), most, excess), 1.0, None)).astype(np.float32)
     height, width = valid.shape
     size = (max(1, (width + 1) // 2), max(1, (height + 1) // 2))
     found = np.zeros((size[1], size[0]), np.float32)
@@ -206,7 +240,7 @@ def score_map(deviation_L: Sequence[Array], reference: Reference, valid: Array) 
         if level == 0:
             values = _pooled(values)
         elif level > 1:
-            values = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)
+            values = _enlarged(values, size, 2 ** (level - 1))
         np.maximum(found, values, out=found)
     found /= np.float32(reference.largest)
     return found
@@ -232,6 +266,18 @@ def _resized_mask(mask: Array, like: Array) -> Array:
         return mask
     size = (like.shape[1], like.shape[0])
     found: Array = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    return found
+
+
+def _enlarged(values: Array, size: Size, factor: int) -> Array:
+    """Return the values of a level in the size of the map. Each is the mean of 2 x 2 cells, whose centre is the corner of a cell."""
+    cv2 = opencv()
+    step = 1 / factor
+    to_cells = np.array([[step, 0, step / 2], [0, step, step / 2]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    found: Array = cv2.warpAffine(
+        values, to_cells, size, flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
     return found
 
 

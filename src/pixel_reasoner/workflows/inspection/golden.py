@@ -16,11 +16,13 @@ from pixel_reasoner.workflows.inspection.difference import (
     NUM_LEVELS,
     Reference,
     deviations,
+    in_other_light,
     inverse_deviations,
     kind_quantiles,
     kinds_of,
     largest_of,
     levels_of,
+    light_factors,
     score_map,
     usual_quantiles,
 )
@@ -37,6 +39,7 @@ from pixel_reasoner.workflows.inspection.pictures import (
     size_of,
     working_scale,
 )
+from pixel_reasoner.workflows.inspection.places import crowding
 from pixel_reasoner.workflows.inspection.registration import (
     Prepared,
     Registration,
@@ -100,6 +103,8 @@ class Comparison:
     """score of each pixel of the map, float32; empty if the photo is not aligned"""
     expected: Array
     """reference at working size in the light of the photo; empty if the photo is not aligned"""
+    inverse: Array
+    """1 / deviation of level 0 in the light of the photo; empty if the photo is not aligned"""
     matrix: Matrix
     """from the full-size reference to the full-size photo"""
     working_matrix: Matrix
@@ -124,16 +129,17 @@ def compare(photo: Array, golden: GoldenSet, spec: InspectionSpec) -> Comparison
     problem = found.problem(spec.alignment) if found else "nothing of the reference is recognised"
     if found is None or problem:
         none = np.zeros((0, 0), np.float32)
-        return Comparison(found, problem, none, none, np.eye(3), np.eye(3))
-    scores, expected = _scores(small, golden.reference, found.matrix)
+        return Comparison(found, problem, none, none, none, np.eye(3), np.eye(3))
+    scores, expected, inverse = _scores(small, golden.reference, found.matrix)
+    scores /= np.float32(crowding(scores))
     to_photo = scaling(small.size, size_of(photo))
     to_reference = scaling(size_of(golden.full), golden.anchor.size)
     working = to_photo @ found.matrix
-    return Comparison(found, "", scores, expected, working @ to_reference, working)
+    return Comparison(found, "", scores, expected, inverse, working @ to_reference, working)
 
 
-def _scores(photo: Prepared, reference: Reference, matrix: Matrix) -> tuple[Array, Array]:
-    """Return the map of scores in the frame of the photo, and the reference in its light.
+def _scores(photo: Prepared, reference: Reference, matrix: Matrix) -> tuple[Array, Array, Array]:
+    """Return the map of scores in the frame of the photo; the reference and 1 / deviation of level 0 in its light.
 
     Args:
         photo: at working size.
@@ -145,16 +151,22 @@ def _scores(photo: Prepared, reference: Reference, matrix: Matrix) -> tuple[Arra
     picture, seen = _in_frame(photo.picture, matrix, size)
     valid = cv2.bitwise_and(seen, reference.valid)
     lit = relit(reference.mean, picture, valid)
-    difference_L = levels_of(cv2.subtract(picture, lit.picture, dtype=cv2.CV_16S))
-    deviation_L = deviations(difference_L, reference.inverse_L)
-    scores = score_map(deviation_L, reference, valid)
+    difference = cv2.subtract(picture, lit.picture, mask=valid, dtype=cv2.CV_16S)
+    difference_L = levels_of(difference)
+    inverse_L = in_other_light(reference.inverse_L, reference.mean, lit.change)
+    deviation_L = deviations(difference_L, inverse_L)
+    factor = light_factors(deviation_L, reference, valid)
+    scores = score_map(deviation_L, reference, valid, factor)
+    inverse = inverse_L[0]
+    if factor[0].min() < 1:
+        inverse = inverse * factor[0].take(reference.kinds_L[0])[..., None]
     scores /= np.float32(min(lit.gain, _MAX_GAIN))
     # Every pixel is larger than the distance of two samples: none is lost.
     scores = cv2.dilate(scores, np.ones((2, 2), np.uint8))
     half = tuple((side + 1) // 2 for side in photo.size)
     to_map = scaling(photo.size, (half[0], half[1]))
     moved = to_map @ matrix @ scaling(size_of(scores), size)
-    return warped(scores, moved, (half[0], half[1]), linear=False), lit.picture
+    return warped(scores, moved, (half[0], half[1]), linear=False), lit.picture, inverse
 
 
 def _in_frame(picture: Array, matrix: Matrix, size: Size) -> tuple[Array, Array]:

@@ -43,6 +43,8 @@ class Lit(NamedTuple):
     """uint8"""
     gain: float
     """typical brightness of the photo divided by that of the reference"""
+    change: float
+    """typical change of brightness by the light, as a share of it"""
 
 
 def relit(reference: Array, photo: Array, valid: Array) -> Lit:
@@ -64,8 +66,8 @@ def relit(reference: Array, photo: Array, valid: Array) -> Lit:
     )
     bright = cv2.resize(bright, small, interpolation=cv2.INTER_AREA)
     # Only cells that are valid as a whole: the edge of the picture is repeated by the median.
-    usable = cv2.resize(valid, small, interpolation=cv2.INTER_AREA) == 255
-    usable &= bright <= 255 * _MAX_SATURATED_SHARE
+    inside = cv2.resize(valid, small, interpolation=cv2.INTER_AREA) == 255
+    usable = inside & (bright <= 255 * _MAX_SATURATED_SHARE)
     other = cv2.resize(reference, small, interpolation=cv2.INTER_AREA).astype(np.float32) + _OFFSET
     log_own, log_other = np.log2(own), np.log2(other) - _MIDDLE
     slow, tables = np.zeros_like(own), []
@@ -76,9 +78,11 @@ def relit(reference: Array, photo: Array, valid: Array) -> Lit:
             log_other[..., channel] ** 2
         )
         tables.append(_table(tone))
-    field = slow + _fast(log_own - log_other - _MIDDLE - slow, usable)
+    field = slow + _fast(log_own - log_other - _MIDDLE - slow, usable, inside)
     toned = cv2.LUT(reference, np.stack(tables, axis=-1)[None])
-    return Lit(_with_gain(toned, np.exp2(field)), float(np.exp2(np.median(field))))
+    ratio = own[usable] / other[usable] if usable.any() else np.ones(1)
+    change = float(np.median(np.abs(ratio - 1)))
+    return Lit(_with_gain(toned, np.exp2(field)), float(np.exp2(np.median(field))), change)
 
 
 def _slow_and_tone(own: Array, other: Array, usable: Array) -> tuple[Array, tuple[float, float]]:
@@ -121,15 +125,34 @@ def _table(tone: tuple[float, float]) -> Array:
     return found
 
 
-def _fast(ratio: Array, usable: Array) -> Array:
+def _fast(ratio: Array, usable: Array, inside: Array) -> Array:
     cv2 = opencv()
-    coded = np.clip(np.rint(ratio * _UNIT) + 128, 0, 255).astype(np.uint8)
-    coded[~usable] = 128
+    coded = np.clip(
+        np.rint(_filled(ratio * usable[..., None], inside) * _UNIT) + 128, 0, 255
+    ).astype(np.uint8)
     window = min(_WINDOW, (min(usable.shape) // 2) * 2 - 1)
     if window >= 3:
         coded = cv2.merge([cv2.medianBlur(one, window) for one in cv2.split(coded)])
     found: Array = cv2.GaussianBlur(coded.astype(np.float32) - 128, (0, 0), max(1.0, window / 6))
     found /= _UNIT
+    return found
+
+
+def _filled(ratio: Array, inside: Array) -> Array:
+    """Return ratios with means of the nearest cells where the photo shows nothing: 0 there would change the median near them."""
+    cv2 = opencv()
+    found = ratio * inside[..., None]
+    if not inside.any():
+        return found
+    weight, total, is_known = inside.astype(np.float32), found.copy(), inside.copy()
+    sigma = 2.0
+    while not is_known.all() and sigma < max(inside.shape):
+        near = cv2.GaussianBlur(weight, (0, 0), sigma)
+        mean = cv2.GaussianBlur(total, (0, 0), sigma) / np.maximum(near, 1e-6)[..., None]
+        reached = ~is_known & (near > 0.05)
+        found[reached] = mean[reached]
+        is_known |= reached
+        sigma *= 2
     return found
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pixel_reasoner.schema.geometry import Box
-from pixel_reasoner.workflows.inspection.proposals import Proposal
+from pixel_reasoner.workflows.inspection.places import Proposal
 from pixel_reasoner.workflows.inspection.spec import ANOMALY, InspectionSpec
 
 REJECTED = frozenset(
