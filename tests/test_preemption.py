@@ -212,10 +212,13 @@ def fake_python(folder: Path, body: str) -> str:
 def test_every_node_gets_its_own_rank_and_all_the_same_head_node_and_port(tmp_path):
     slurm = Slurm(tmp_path / "slurm")
     (tmp_path / "run.toml").write_text('out = "out"\n')
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / STOP).touch()  # of a killed attempt
     python = fake_python(tmp_path, f'echo "$*" > {tmp_path}/node-$SLURM_NODEID')
     job = slurm.submit("rl", tmp_path / "run.toml", PYTHON=python, SLURM_GPUS_ON_NODE="8")
     assert job.communicate(timeout=30)[0] == ""
     assert job.returncode == 0
+    assert not (tmp_path / "out" / STOP).exists()
     first, second = ((tmp_path / f"node-{n}").read_text() for n in range(2))
     assert first.replace("rank 0", "rank 1") == second
     assert first.rstrip().endswith(f"-m pixel_reasoner.cli train rl {tmp_path}/run.toml")
