@@ -145,7 +145,8 @@ adapters:
 	$(MAKE) .venv-space/.installed
 	.venv-space/bin/python -m pytest -q tests/test_space.py
 	test -x .venv-verl/bin/python || $(PYTHON) -m venv .venv-verl
-	.venv-verl/bin/python -m pip install --quiet --editable . verl==0.9.1 torch==2.11.0 torchvision==0.26.0 cachetools fastapi uvicorn pytest hypothesis
+	.venv-verl/bin/python -m pip install --quiet --editable . verl==0.9.1 torch==2.11.0 torchvision==0.26.0 TransferQueue==0.1.11 cachetools fastapi \
+		uvicorn pytest hypothesis
 	.venv-verl/bin/python -m pytest -q tests/test_verl.py
 	test -x .venv-skyrl/bin/python || $(PYTHON) -m venv .venv-skyrl
 	.venv-skyrl/bin/python -m pip install --quiet --editable . skyrl-gym==0.4.0 pytest hypothesis

@@ -45,13 +45,17 @@ def _double_of_skyrl_gym() -> ModuleType:
         def close(self) -> None:
             pass
 
-    registry: dict[str, str] = {}
+    registry: dict[str, tuple[str, dict[str, Any]]] = {}
 
-    def make(name: str, **kwargs: Any) -> Any:
-        module, _, attribute = registry[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)(**kwargs)
+    def register(name: str, target: str, kwargs: dict[str, Any]) -> None:
+        registry[name] = (target, kwargs)
 
-    package = _module("skyrl_gym", register=registry.__setitem__, make=make)
+    def make(name: str, **more: Any) -> Any:
+        target, kwargs = registry[name]
+        module, _, attribute = target.partition(":")
+        return getattr(importlib.import_module(module), attribute)(**kwargs, **more)
+
+    package = _module("skyrl_gym", register=register, make=make)
     _module("skyrl_gym.envs")
     _module("skyrl_gym.envs.registration", registry=registry)
     _module("skyrl_gym.envs.base_text_env", BaseTextEnv=BaseTextEnv, BaseTextEnvStepOutput=dict)

@@ -98,16 +98,20 @@ def test_the_pods_of_a_job_find_each_other_and_have_all_ranks(tmp_path):
     (tmp_path / "python").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "python").chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    printed = [
-        subprocess.run(
-            [*container["command"], *container["args"]],
+    (tmp_path / "out").mkdir()
+    (script,) = container["args"]
+    printed = []
+    for rank in (1, 0):
+        (tmp_path / "out" / "stop").touch()  # of a killed attempt
+        done = subprocess.run(
+            [*container["command"], script.replace("/work/out", f"{tmp_path}/out")],
             env={**environment, "PATH": path, "JOB_COMPLETION_INDEX": str(rank)},
             capture_output=True,
             text=True,
             check=True,
-        ).stdout.split()
-        for rank in range(2)
-    ]
+        )
+        printed.insert(0, done.stdout.split())
+        assert (tmp_path / "out" / "stop").exists() == (rank == 1)
     for rank, arguments in enumerate(printed):
         assert arguments[:2] == ["-m", "torch.distributed.run"]
         options = dict(zip(arguments[2:12:2], arguments[3:12:2], strict=True))

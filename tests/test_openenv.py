@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +69,13 @@ def test_an_episode_of_a_client_has_pictures_and_reward_of_our_own_rollout(url, 
     assert result.done is True
     assert result.reward == pytest.approx(reward_of(ours)) == 0.95
     assert [one.tobytes() for one in seen] == pixels(ours)
+
+
+def test_the_server_passes_openenvs_validation(url):
+    command = [Path(sys.executable).with_name("openenv"), "validate", "--url", url, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"passed": true' in done.stdout
 
 
 def test_sessions_of_clients_are_separate(url, options):

@@ -169,6 +169,33 @@ def test_a_stop_file_ends_the_command_with_one_line_and_its_own_exit_code(tmp_pa
     assert list(losses(path.parent)) == [1, 2]
 
 
+@pytest.mark.slow
+def test_rl_stops_at_the_end_of_a_policy_sync_and_resumes_to_the_same_losses(
+    tmp_path, monkeypatch, handlers
+):
+    """Two steps a sync: a signal in step 1 stops at step 2."""
+    from pixel_reasoner.train.rl import train_rl
+    from rl_fixture import run_of
+
+    sizes = {"questions_per_sync": 2, "minibatch": 4, "rollouts_at_once": 8, "replay": True}
+    trl = {"max_steps": 4, "learning_rate": 1e-4}
+    whole, parts = (run_of(tmp_path / n / "out", **sizes, trl=trl) for n in ("whole", "parts"))
+    train_rl(whole)
+
+    def send(self, args, state, control, **kwargs):
+        if state.global_step == 0:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LogCallback, "on_step_begin", send, raising=False)
+        with pytest.raises(PreemptedError, match="SIGUSR1 after checkpoint-2"):
+            train_rl(parts)
+    train_rl(parts)
+    found = losses(tmp_path / "parts")
+    assert list(found) == [1, 2, 3, 4]
+    assert found == pytest.approx(losses(tmp_path / "whole"), abs=1e-6)
+
+
 # --- SLURM ---
 
 
@@ -185,10 +212,13 @@ def fake_python(folder: Path, body: str) -> str:
 def test_every_node_gets_its_own_rank_and_all_the_same_head_node_and_port(tmp_path):
     slurm = Slurm(tmp_path / "slurm")
     (tmp_path / "run.toml").write_text('out = "out"\n')
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / STOP).touch()  # of a killed attempt
     python = fake_python(tmp_path, f'echo "$*" > {tmp_path}/node-$SLURM_NODEID')
     job = slurm.submit("rl", tmp_path / "run.toml", PYTHON=python, SLURM_GPUS_ON_NODE="8")
     assert job.communicate(timeout=30)[0] == ""
     assert job.returncode == 0
+    assert not (tmp_path / "out" / STOP).exists()
     first, second = ((tmp_path / f"node-{n}").read_text() for n in range(2))
     assert first.replace("rank 0", "rank 1") == second
     assert first.rstrip().endswith(f"-m pixel_reasoner.cli train rl {tmp_path}/run.toml")

@@ -26,14 +26,13 @@ def question(tmp_path):
     return world_question(tmp_path)
 
 
-def environment(question, **config) -> PixelReasonerEnv:
+def environment(question, **options) -> PixelReasonerEnv:
     """Return the environment as SkyRL's generator makes it."""
     extras = {"extra_info": {"question": question.to_line()}, "max_turns": MAX_TURNS}
-    if "pixel_reasoner" not in skyrl_gym.envs.registration.registry:
-        skyrl_gym.register(
-            "pixel_reasoner", "pixel_reasoner.integrations.skyrl_env:PixelReasonerEnv"
-        )
-    return skyrl_gym.make("pixel_reasoner", env_config=config, extras=extras)
+    skyrl_gym.envs.registration.registry.pop("pixel_reasoner", None)
+    target = "pixel_reasoner.integrations.skyrl_env:PixelReasonerEnv"
+    skyrl_gym.register("pixel_reasoner", target, kwargs=options)
+    return skyrl_gym.make("pixel_reasoner", env_config={}, extras=extras)
 
 
 def test_an_episode_has_trace_pictures_and_reward_of_our_own_rollout(question):
@@ -54,7 +53,7 @@ def test_an_episode_has_trace_pictures_and_reward_of_our_own_rollout(question):
     assert [one.tobytes() for one in seen] == pixels(ours)
 
 
-def test_settings_of_the_environment_determine_prompt_and_reward(question):
+def test_options_of_the_registration_determine_prompt_and_reward(question):
     env = environment(question, model="pixel_reasoner", max_turns=1, reward={"unparsed": -1})
     conversation, _ = env.init([])
     assert conversation != environment(question).init([])[0]

@@ -320,3 +320,58 @@ def test_verls_data_set_reads_exported_rows(processor, question, tmp_path):
     (message,) = row["raw_prompt"]
     assert message["content"][0] == {"type": "image", "image": question.media[0].path}
     assert row["extra_info"]["question"] == question.to_line()
+
+
+@needs_verl
+def test_verls_worker_stores_a_group_with_the_rewards_of_train_rl(processor, question, monkeypatch):
+    """Run `_run_prompt` of the worker of verl's trainer, which starts all rollouts of a question in its process."""
+    import torch
+    from omegaconf import OmegaConf
+    from verl.trainer.ppo.v1 import agent_loop_tq
+
+    looks = texts_of(question)
+    server = Server(processor, [GUESS, looks, GUESS, GUESS])
+    lengths = {"prompt_length": 600, "response_length": 900}
+    sizes = {"n": 4, "val_kwargs": {"n": 1}, **lengths}
+    model = {"path": str(BUNDLED_MODELS["tiny"])}
+    config = OmegaConf.create({"actor_rollout_ref": {"rollout": sizes, "model": model}, "data": {}})
+    entry = {"_target_": f"{PixelReasonerLoop.__module__}.PixelReasonerLoop"}
+    entry |= {"max_turns": 4, "reward": {"H": 0.5, "alpha": 1.0}}
+    monkeypatch.setitem(agent_loop._agent_loop_registry, "pixel_reasoner", entry)
+    stored: dict[str, dict] = {}
+    status: list[str] = []
+
+    async def put(key, partition_id, tag):
+        status.append(tag["status"])
+
+    async def put_batch(keys, fields, tags, partition_id):
+        stored.update(zip(keys, fields, strict=True))
+
+    monkeypatch.setattr(agent_loop_tq.tq, "async_kv_put", put)
+    monkeypatch.setattr(agent_loop_tq.tq, "async_kv_batch_put", put_batch)
+    monkeypatch.setattr(agent_loop_tq, "list_of_dict_to_tensordict", lambda rows: rows)
+    kind = agent_loop_tq.AgentLoopWorkerTQ.__ray_metadata__.modified_class
+    worker = object.__new__(kind)
+    vars(worker).update(
+        config=config,
+        rollout_config=config.actor_rollout_ref.rollout,
+        llm_client=server,
+        tokenizer=processor.tokenizer,
+        processor=processor,
+        hf_model_type="qwen2_5_vl",
+        dataset_cls=None,
+        tools=[],
+        mm_processor_kwargs={},
+        distillation_enabled=False,
+        reward_loop_worker_handles=None,
+    )
+    monkeypatch.setattr(kind, "_compute_position_ids", lambda *arguments: torch.zeros(1, 1))
+    trajectory = {"step": 1, "sample_index": 0, "rollout_n": 0, "validate": False}
+    prompt = {"uid": "u", "agent_name": "pixel_reasoner", "global_steps": 1, "raw_prompt": []}
+    prompt["extra_info"] = {"question": question.to_line()}
+    asyncio.run(worker._run_prompt(prompt, {"temperature": 1.0}, trajectory))
+    assert status == ["running", "finished"]
+    assert set(stored) == {f"u_{n}_0" for n in range(4)}
+    rewards = sorted(row["rm_scores"].sum().item() for row in stored.values())
+    assert rewards == pytest.approx([0, 0, 0, 0.95 + 0.25])
+    assert max(len(row["multi_modal_inputs"]["image_grid_thw"]) for row in stored.values()) == 3

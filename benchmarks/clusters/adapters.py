@@ -15,7 +15,7 @@ from clusters.record import Result, save
 
 ROOT = Path(__file__).parents[2]
 FRAMEWORKS = {
-    "verl": "verl: agent loop, data set, configuration",
+    "verl": "verl: agent loop, worker of its trainer, data set, configuration",
     "skyrl-gym": "SkyRL: environment and group rewards",
     "verifiers": "verifiers: environment of PixelWorld",
     "openenv": "OpenEnv: server of PixelWorld and its client",

@@ -124,6 +124,43 @@ def run_with_two_stops(slurm: Slurm, run: Path) -> tuple[int, int]:
     return first, second
 
 
+def run_with_one_stop(slurm: Slurm, run: Path) -> int:
+    """Train a run in a job that is queued again once, and return the step of its stop."""
+    before = slurm.num_requeued
+    job = slurm.submit("sft", run)
+    wait_for(lambda: len(losses(run.parent)) >= 1, job)
+    slurm.signal("batch", signal.SIGUSR1)
+    wait_for(lambda: slurm.num_requeued > before, job)
+    step = len(losses(run.parent))
+    output, _ = job.communicate(timeout=TIMEOUT_S)
+    assert job.returncode == 0, output[-3000:]
+    return step
+
+
+def write_run(folder: Path, text: str = "") -> Path:
+    """Write the file of a run whose traces are in `folder/../synth`."""
+    folder.mkdir()
+    head = f'traces = ["../synth"]\nout = "out"\n{text}\n[trl]\nmax_steps = {NUM_STEPS}\n'
+    (folder / "run.toml").write_text(head + TRL)
+    return folder / "run.toml"
+
+
+def compare(path: str, whole: Path, parts: Path) -> list[Result]:
+    """Return the results of a run that was stopped, next to a run without stops."""
+    runs = [losses(run.parent) for run in (whole, parts)]
+    assert list(runs[0]) == list(runs[1]) == list(range(1, NUM_STEPS + 1))
+    difference = max(abs(runs[0][step] - runs[1][step]) for step in runs[0])
+    models = [(run.parent / "out/model/model.safetensors").read_bytes() for run in (whole, parts)]
+    is_equal = models[0] == models[1]
+    measure = f"largest difference of {NUM_STEPS} losses to a run without stops"
+    return [
+        Result(path, measure, f"{difference:.1e}", "1e-6", passed=difference <= 1e-6),
+        Result(
+            path, "weights of the model", "equal" if is_equal else "different", "equal", is_equal
+        ),
+    ]
+
+
 def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
@@ -134,36 +171,20 @@ def main() -> None:
             check=True,
             capture_output=True,
         )
-        runs = []
-        for part in ("whole", "parts"):
-            (folder / part).mkdir()
-            runs.append(folder / part / "run.toml")
-            text = f'traces = ["{folder / "synth"}"]\nout = "out"\n[trl]\nmax_steps = {NUM_STEPS}\n'
-            runs[-1].write_text(text + TRL)
         slurm = Slurm(folder / "slurm")
-        run_uninterrupted(slurm, runs[0])
-        stops = run_with_two_stops(slurm, runs[1])
-        whole, parts = (losses(run.parent) for run in runs)
-        models = [(run.parent / "out/model/model.safetensors").read_bytes() for run in runs]
-    assert list(whole) == list(parts) == list(range(1, NUM_STEPS + 1))
-    difference = max(abs(whole[step] - parts[step]) for step in whole)
-    path = f"runs/cluster/slurm.sbatch, SFT, 2 nodes, stopped after steps {stops[0]} and {stops[1]}"
-    results = [
-        Result(
-            path,
-            f"largest difference of {NUM_STEPS} losses to a run without stops",
-            f"{difference:.1e}",
-            "1e-6",
-            passed=difference <= 1e-6,
-        ),
-        Result(
-            path,
-            "weights of the model",
-            "equal" if models[0] == models[1] else "different",
-            "equal",
-            passed=models[0] == models[1],
-        ),
-    ]
+        results = []
+        for text in ("", 'sharding = "fsdp2"'):
+            name = "sharded-" if text else ""
+            whole, parts = (
+                write_run(folder / f"{name}{part}", text) for part in ("whole", "parts")
+            )
+            run_uninterrupted(slurm, whole)
+            if text:
+                stops = [run_with_one_stop(slurm, parts)]
+            else:
+                stops = [*run_with_two_stops(slurm, parts)]
+            path = f"runs/cluster/slurm.sbatch, SFT{', FSDP2' if text else ''}, 2 nodes, stopped after step {' and '.join(map(str, stops))}"
+            results += compare(path, whole, parts)
     save("schedulers", results, ["torch", "trl"], seconds=time.monotonic() - started)
 
 

@@ -21,6 +21,7 @@ JOB = "4711"
 
 
 def sbatch(arguments: list[str]) -> int:
+    """Run a script, and again while it is queued again."""
     script = Path(arguments[0])
     lines = [line.split() for line in script.read_text().splitlines() if line.startswith("#SBATCH")]
     directives = dict(
@@ -30,18 +31,25 @@ def sbatch(arguments: list[str]) -> int:
     nodes = int(directives["nodes"])
     environment = {"SLURM_JOB_ID": JOB, "SLURM_NNODES": str(nodes)}
     environment["SLURM_JOB_NODELIST"] = ",".join(["127.0.0.1"] * nodes)
-    requeued, attempts = FOLDER / "requeued", 0
+    attempts, before = 0, num_requeued()
     while True:
         environment["SLURM_RESTART_COUNT"] = str(attempts)
         batch = subprocess.Popen(["bash", *arguments], env=os.environ | environment)
         (FOLDER / "batch.pid").write_text(str(batch.pid))
         code = batch.wait()
         attempts += 1
-        if not requeued.exists() or len(requeued.read_text().split()) < attempts:
+        if num_requeued() - before < attempts:
             return code
 
 
+def num_requeued() -> int:
+    """Return the number of calls of `scontrol requeue`, of all jobs."""
+    path = FOLDER / "requeued"
+    return len(path.read_text().split()) if path.exists() else 0
+
+
 def srun(arguments: list[str]) -> int:
+    """Run a command once per node."""
     options = [one for one in arguments if one.startswith("--")]
     command = arguments[len(options) :]
     (FOLDER / "srun.json").write_text(json.dumps({"options": options, "command": command}))
@@ -54,6 +62,7 @@ def srun(arguments: list[str]) -> int:
 
 
 def scontrol(arguments: list[str]) -> int:
+    """List hosts, or note that a job is queued again."""
     if arguments[:2] == ["show", "hostnames"]:
         sys.stdout.write(arguments[2].replace(",", "\n") + "\n")
     else:

@@ -32,6 +32,7 @@ def train_sft(run: SftRun | Path) -> Path:
     Raises:
         UsageError: packages that are not installed, or settings that do not fit.
         InputError: a file that cannot be read.
+        PreemptedError: a signal or a stop file ended training after a checkpoint.
 
     >>> train_sft(Path("no.toml"))
     Traceback (most recent call last):
@@ -53,6 +54,7 @@ def train_rl(run: RlRun | Path) -> Path:
     Raises:
         UsageError: packages that are not installed, or settings that do not fit.
         InputError: a file that cannot be read.
+        PreemptedError: a signal or a stop file ended training after a checkpoint.
 
     >>> train_rl(Path("no.toml"))
     Traceback (most recent call last):

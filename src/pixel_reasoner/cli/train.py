@@ -128,7 +128,8 @@ def train_sft(run: RunArgument, cluster: RayTrainOptions = RayTrainOptions()) ->
 
     cluster.check()
     if cluster.ray is not None:
-        _train_on_ray(api.SftRun.read(run), cluster)
+        with _exit_code_when_preempted():
+            _train_on_ray(api.SftRun.read(run), cluster)
         return
     with _exit_code_when_preempted():
         _print_model(api.train_sft(run))
@@ -177,7 +178,8 @@ def train_rl(
             print_line(line)
         return
     if cluster.ray is not None:
-        _train_on_ray(api.RlRun.read(run), cluster)
+        with _exit_code_when_preempted():
+            _train_on_ray(api.RlRun.read(run), cluster)
         return
     with _exit_code_when_preempted():
         _print_model(api.train_rl(run))

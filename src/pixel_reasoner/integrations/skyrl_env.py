@@ -1,12 +1,9 @@
 """SkyRL environment that executes visual operations, and a generator mixin with the group term, for SkyRL 0.4.
 
-    import skyrl_gym
-    skyrl_gym.register("pixel_reasoner", "pixel_reasoner.integrations.skyrl_env:PixelReasonerEnv")
+    skyrl_gym.register("pixel_reasoner", PixelReasonerEnv, kwargs={"model": "Qwen/Qwen2.5-VL-7B-Instruct"})
 
 Rows come from `pixel-reasoner export --to verl`: the column `env_class` selects the environment, `extra_info` has the
 question. The environment replaces the prompt of the row by the one of the model's dialect, with pictures as data URLs.
-Settings are under `environment.skyrl_gym.pixel_reasoner`: `model`, `max_turns`, and `reward` (constants of
-`RewardConfig`).
 
 The last step has the reward of its rollout alone, without curiosity. `GroupRewardMixin` adds it to the batch:
 
@@ -39,26 +36,36 @@ DEFAULT_MAX_TURNS = 6
 
 
 class PixelReasonerEnv(BaseTextEnv):
-    """One question.
+    """One question. SkyRL passes the first two arguments, `kwargs` of the registration the others.
 
     Args:
-        env_config: `model`, `max_turns` and `reward`; a mapping.
-        extras: columns of the row.
+        env_config: not used: SkyRL's configuration has a fixed list of environments.
+        extras: columns of the row, and `max_turns` of the generator.
+        model: bundled model, folder, hub id or dialect; determines prompts and pixel budgets.
+        max_turns: maximum number of model messages; by default that of the generator.
+        reward: constants of `RewardConfig`.
 
     Raises:
         InputError: a row without a question, or unusable media.
     """
 
-    def __init__(self, env_config: Any = None, extras: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        env_config: Any = None,
+        extras: Mapping[str, Any] | None = None,
+        *,
+        model: str = "tiny",
+        max_turns: int | None = None,
+        reward: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
-        config, extras = dict(env_config or {}), dict(extras or {})
-        self.max_turns = int(
-            config.get("max_turns", 0) or extras.get("max_turns", 0) or DEFAULT_MAX_TURNS
-        )
-        self.reward = RewardConfig(**dict(config.get("reward", {})))
+        del env_config
+        extras = dict(extras or {})
+        self.max_turns = max_turns or int(extras.get("max_turns", DEFAULT_MAX_TURNS))
+        self.reward = RewardConfig(**(reward or {}))
         self.episode = Episode(
             read_question(str(extras["extra_info"]["question"])),
-            str(config.get("model", "tiny")),
+            model,
             RolloutConfig(limits=RolloutLimits(max_turns=self.max_turns)),
         )
 

@@ -3,7 +3,7 @@
 `examples/verifiers` is a package that exports it under the id `pixelworld-env`:
 
     pip install ./examples/verifiers
-    eval pixelworld-env -n 20 --model MODEL --client.base-url http://localhost:8000/v1 --env.group-size 4
+    vf-eval pixelworld-env -n 20 --model MODEL --client.base-url http://localhost:8000/v1 --env.model MODEL --env.group-size 4
 
 The environment is the user of the conversation: it executes the calls of each reply and answers with the pictures. An
 episode has the `group_size` rollouts of one question, because curiosity depends on a group; each has the rewards
