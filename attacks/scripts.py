@@ -2,7 +2,7 @@
 
     python -m attacks.scripts --count 2 --seed 0
 
-The attack copies `runs/` to a folder with wrappers in `.venv/bin`: `accelerate launch` runs one process, and `pixel-reasoner` gets
+The attack copies `runs/` to a folder with wrappers in `.venv/bin`: `torchrun` runs one process, and `pixel-reasoner` gets
 smaller counts (`--count`, `--scale`). The scripts are not changed. The model is a Qwen2.5-VL with random weights instead of the hub
 model. The labeller is `tests/labeller_server.py`. Settings of RL files that need a GPU (vLLM, 16 bits) are removed.
 """
@@ -27,7 +27,7 @@ MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 WRAPPER = """#!{python}
 import os, sys
 words = sys.argv[1:]
-if sys.argv[0].endswith("accelerate"):
+if sys.argv[0].endswith("torchrun"):
     words = words[words.index("pixel_reasoner.cli") + 1:]
 for n, word in enumerate(words):
     if word == "--count":
@@ -38,7 +38,7 @@ if words[:2] == ["train", "tiny"]:
     words += ["--scale", "0.001", "--steps", "2", "--batch-share", "0.1"]
 os.execv(sys.executable, [sys.executable, "-m", "pixel_reasoner.cli", *words])
 """
-SMALL_SFT = {"gradient_accumulation_steps": 1, "max_steps": 2, "bf16": "false", "save_steps": 1}
+SMALL_SFT = {"batch_size": 2, "max_steps": 2, "bf16": "false", "save_steps": 1}
 SMALL_RL = {
     **{"questions_per_sync": 2, "group_size": 2, "minibatch": 4, "rollouts_at_once": 4},
     **{"max_turns": 2, "max_new_tokens": 8, "max_completion_length": 600, "bf16": "false"},
@@ -52,7 +52,7 @@ def build_tree(root: Path, count: int) -> None:
     for path in (root / "runs").glob("*.toml"):
         path.write_text(smaller(path.read_text(), SMALL_RL if "rl-" in path.name else SMALL_SFT))
     (root / ".venv" / "bin").mkdir(parents=True)
-    for name in ("pixel-reasoner", "accelerate"):
+    for name in ("pixel-reasoner", "torchrun"):
         path = root / ".venv" / "bin" / name
         path.write_text(WRAPPER.format(python=sys.executable, count=count))
         path.chmod(0o755)

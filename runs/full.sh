@@ -5,7 +5,7 @@
 #
 # DATA holds what was downloaded: SA-1B (sa1b/), FineWeb-VISA (visa/), STAR with the Charades videos (star/) and
 # PixelReasoner-RL-Data (rl/). LABELLER is an OpenAI-compatible vision server that writes questions about the regions of SA-1B, and
-# LABELLER_MODEL the name of its model. WORKERS (8) processes write traces; GPUS (8) is for the plan, CONFIG for accelerate.
+# LABELLER_MODEL the name of its model. WORKERS (8) processes write traces; GPUS (8) is for the plan.
 # Killed? Run it again: every step goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 out=runs/full
 tool=.venv/bin/pixel-reasoner
-launch=".venv/bin/accelerate launch --config_file ${CONFIG:-runs/cluster/fsdp2.yaml} -m pixel_reasoner.cli"
+launch=".venv/bin/torchrun --nproc_per_node gpu -m pixel_reasoner.cli"
 model=Qwen/Qwen2.5-VL-7B-Instruct
 workers=${WORKERS:-8}
 

@@ -46,7 +46,7 @@ def test_a_folder_of_a_model_passes_every_command(model_type, tmp_path, run):
 
     options = ("--family", "attribute", "--count", 2, "--max-new-tokens", 8, "--model", trained)
     assert run("eval", "pixelworld", *options, "--out", tmp_path / "eval")[0] == 0
-    assert len(load_traces(tmp_path / "eval" / "traces.jsonl")) == 2
+    assert len(list(load_traces(tmp_path / "eval" / "traces.jsonl"))) == 2
     for name in ("eval", "rl"):
         assert run("report", tmp_path / name, "--out", tmp_path / f"{name}.html")[0] == 0
     model = LocalModel(str(trained))

@@ -120,7 +120,7 @@ def train_sft(run: RunArgument, cluster: RayTrainOptions = RayTrainOptions()) ->
     Examples:
         pixel-reasoner train sft run.toml
 
-        accelerate launch -m pixel_reasoner.cli train sft run.toml
+        torchrun --nproc_per_node gpu -m pixel_reasoner.cli train sft run.toml
 
         pixel-reasoner train sft run.toml --ray 10.0.0.1:6379 --ray-workers 16
     """
@@ -163,7 +163,7 @@ def train_rl(
 
         pixel-reasoner train rl run.toml --plan --gpus 32
 
-        accelerate launch -m pixel_reasoner.cli train rl run.toml
+        torchrun --nproc_per_node gpu -m pixel_reasoner.cli train rl run.toml
 
         pixel-reasoner train rl run.toml --ray 10.0.0.1:6379 --ray-workers 16
     """

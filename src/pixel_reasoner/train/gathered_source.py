@@ -81,8 +81,12 @@ class GatheredSource:
 
     def _build(self) -> RolloutSource:
         self._copy = empty_copy(distributed.unwrap_model(self.trainer))
+        self._copy.requires_grad_(requires_grad=False)
+        if self.trainer.args.bf16:  # a forward pass of the trainer computes with these values too
+            for weight in self._copy.parameters():
+                weight.data = weight.data.to(torch.bfloat16)
+        self._copy.to(self.trainer.accelerator.device)
         copy_weights(self.trainer, self._copy)
-        self._copy.to(self.trainer.accelerator.device).requires_grad_(requires_grad=False)
         model = unwrap_peft(self._copy)
         if model.config.model_type in FAMILIES:
             optimize_vision_encoder(model)

@@ -3,7 +3,7 @@
 `grpo.PixelReasonerTrainer` is the trainer, `rollouts.RolloutGenerator` generates rollouts; this module sets up a run.
 
     pixel-reasoner train rl run.toml
-    accelerate launch -m pixel_reasoner.cli train rl run.toml       # all GPUs of a machine, or a cluster
+    torchrun --nproc_per_node gpu -m pixel_reasoner.cli train rl run.toml      # all GPUs of a machine; `sharding` in the run
 
 Departures from the paper (arXiv 2505.15966): none known in the reward. If the paper gives no value (clipping, loss
 aggregation), the defaults are those of the upstream code: asymmetric clipping at 0.2 and 0.35, the mean over the tokens

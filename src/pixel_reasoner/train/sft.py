@@ -5,7 +5,7 @@ from LoRA
 to many GPUs, is TRL and accelerate:
 
     pixel-reasoner train sft run.toml
-    accelerate launch -m pixel_reasoner.cli train sft run.toml      # all GPUs of a machine, or a cluster
+    torchrun --nproc_per_node gpu -m pixel_reasoner.cli train sft run.toml    # all GPUs of a machine; `sharding` in the run
     torchrun --nproc_per_node 2 -m pixel_reasoner.cli train sft run.toml      # also CPU processes
 
 Departures from the upstream code: every assistant turn is trained, except mistakes; batch size, learning rate and

@@ -28,7 +28,7 @@ from pixel_reasoner.train.processes import num_processes
 _STAGES = {"zero2": 2, "zero3": 3}
 _SIZES_OF_MODEL = ("stage3_param_persistence_threshold", "stage3_prefetch_bucket_size")
 """settings of ZeRO-3 that transformers computes from the size of the model"""
-_INSTALL = "DS_BUILD_OPS=0 pip install --no-build-isolation 'pixel-reasoner[deepspeed]'"
+_INSTALL = "DS_BUILD_OPS=0 pip install --no-build-isolation deepspeed"
 
 
 def start_processes(run: SftRun | RlRun) -> None:
