@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from pixel_reasoner.errors import EndpointError, UsageError, one_line, require_e
 LOCAL, AUTO = "local", "auto"
 CONNECT_TIMEOUT_S = 5.0
 HEALTH_TIMEOUT_S = 20.0
+_HEAD_TRIES, _HEAD_WAIT_S = 5, 2.0
+"""a head with external storage may restart"""
 OBJECT_STORE_BYTES = 100_000_000
 """of a local cluster: questions and traces are small, and Ray would take 30 % of the memory"""
 SHARED_MEMORY = Path("/dev/shm")
@@ -147,6 +150,31 @@ def alive_nodes() -> list[dict[str, float]]:
 def is_missing(path: str) -> bool:
     """Return whether a local file or folder does not exist on this machine."""
     return "://" not in path and not Path(path).exists()
+
+
+def check_head() -> None:
+    """Raise an error if the head of the connected cluster is gone. Ray itself waits, and then ends the process.
+
+    Raises:
+        EndpointError: nothing listens at its address.
+    """
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    host, _, port = address.rpartition(":")
+    for number in range(_HEAD_TRIES):
+        try:
+            socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            if number + 1 < _HEAD_TRIES:
+                time.sleep(_HEAD_WAIT_S)
+                continue
+            raise EndpointError(
+                expected=f"the head of the Ray cluster at {address}",
+                got=one_line(error),
+                fix="start the cluster, and run the same command again; finished work is kept",
+            ) from None
+        return
 
 
 def _count(node: dict[str, float], name: str) -> str:

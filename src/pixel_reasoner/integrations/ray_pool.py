@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from pixel_reasoner.errors import EndpointError, PixelReasonerError, UsageError, one_line
-from pixel_reasoner.integrations.ray_cluster import RayOptions, can_hold_actor
+from pixel_reasoner.integrations.ray_cluster import RayOptions, can_hold_actor, check_head
 from pixel_reasoner.rollout.state import versions
 
 MAX_LOST = 3
@@ -126,15 +126,16 @@ class ActorPool:
         """Number of jobs that wait or are in progress."""
         return len(self._jobs)
 
-    def wait_for_first(self) -> Any:
-        """Wait for the first actor, and return what it is about.
+    def wait_for_actors(self, count: int = 1) -> Any:
+        """Wait until some actors are ready, before the first job, and return what they are about.
 
         Raises:
-            PixelReasonerError: it cannot start.
+            PixelReasonerError: an actor cannot start.
         """
+        assert not self._jobs, "results of jobs would be lost"
         changed = threading.Event()
         before, self.on_change = self.on_change, changed.set
-        while self._first is None:
+        while self._first is None or sum(one.is_ready for one in self._actors) < count:
             self.take_results()
             changed.wait(0.2)
             changed.clear()
@@ -282,12 +283,15 @@ class ActorPool:
     def _check_actors(self) -> None:
         """Raise an error if no actor can start any more."""
         now = time.monotonic()
-        if any(actor.is_ready for actor in self._actors):
+        is_ready = any(actor.is_ready for actor in self._actors)
+        if is_ready:
             self._alive_at = self._ready_at = now
-            return
         if now - self._checked_at < _CHECK_INTERVAL_S:
             return
         self._checked_at = now
+        check_head()
+        if is_ready:
+            return
         if can_hold_actor(self.options):
             self._alive_at = now
         if now - self._alive_at > NO_ACTOR_TIMEOUT_S:

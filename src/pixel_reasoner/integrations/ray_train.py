@@ -252,7 +252,7 @@ def _followed_log(out: Path, progress: ProgressReporter) -> Iterator[None]:
 
 
 def _follow(path: Path, progress: ProgressReporter, is_over: threading.Event) -> None:
-    update, shown = None, -1
+    update, shown = None, _last_step(path)[0]
     while not is_over.wait(_LOG_INTERVAL_S):
         step, note = _last_step(path)
         if step > shown:
