@@ -12,9 +12,11 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +31,8 @@ CONNECT_TIMEOUT_S = 5.0
 HEALTH_TIMEOUT_S = 20.0
 _HEAD_TRIES, _HEAD_WAIT_S = 5, 2.0
 """a head with external storage may restart"""
+MAX_PLACES = 1_000
+"""actors per node without reservations"""
 OBJECT_STORE_BYTES = 100_000_000
 """of a local cluster: questions and traces are small, and Ray would take 30 % of the memory"""
 SHARED_MEMORY = Path("/dev/shm")
@@ -98,17 +102,39 @@ def connected(options: RayOptions) -> Iterator[RayOptions]:
     if ray.is_initialized():
         yield complete_options(options)
         return
-    before = dict(os.environ)
-    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
-    try:
+    with _environment(), _signal_handlers():
         _connect(ray, options.address)
         try:
             yield complete_options(options)
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Set the variables of Ray that are not set, and restore all of Ray's at the end."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        yield
     finally:
-        os.environ.clear()
+        for name in [name for name in os.environ if name.startswith("RAY_")]:
+            del os.environ[name]
         os.environ.update(before)
+
+
+@contextmanager
+def _signal_handlers() -> Iterator[None]:
+    """Restore the handler of SIGTERM at the end; `_init` restores it after Ray has replaced it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def complete_options(options: RayOptions) -> RayOptions:
@@ -133,11 +159,19 @@ def complete_options(options: RayOptions) -> RayOptions:
 
 def can_hold_actor(options: RayOptions) -> bool:
     """Return whether any node of the connected cluster is large enough for an actor."""
-    wanted = {"CPU": options.cpus, "GPU": options.gpus or 0.0}
-    return any(
-        all(node.get(name, 0.0) >= count for name, count in wanted.items())
-        for node in alive_nodes()
-    )
+    return any(_num_places(node, options.cpus, options.gpus or 0.0) for node in alive_nodes())
+
+
+def num_places(cpus: float, gpus: float) -> int:
+    """Return the number of actors that the connected cluster can hold at the same time, if it is idle."""
+    return sum(_num_places(node, cpus, gpus) for node in alive_nodes())
+
+
+def _num_places(node: dict[str, float], cpus: float, gpus: float) -> int:
+    """Return the number of actors that a node can hold; a large number without reservations."""
+    wanted = {"CPU": cpus, "GPU": gpus}
+    counts = [int(node.get(name, 0.0) / count) for name, count in wanted.items() if count]
+    return min(counts, default=MAX_PLACES)
 
 
 def alive_nodes() -> list[dict[str, float]]:
@@ -200,8 +234,11 @@ def _connect(ray: Any, address: str) -> None:
 
 
 def _init(ray: Any, address: str, options: dict[str, Any]) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, **options)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray's would end the process
     except (Exception, SystemExit) as error:  # noqa: BLE001 - Ray raises any type
         text = one_line(error)
         if "ersion mismatch" in text:
