@@ -156,7 +156,7 @@ def test_a_node_killed_in_an_evaluation_loses_and_repeats_nothing(kill_node, eva
     with RayModel(TINY, options(), batch_size=4) as model:
         model.pool.wait_for_actors(2)
         summary = evaluate(eval_spec(tmp_path / "run"), watch, model=model)
-        assert model.pool.num_lost_actors == 1
+        assert model.pool.num_lost_actors >= 1
     assert watch.is_called
     assert summary["count"] == 20
     assert different_rows(evaluated, tmp_path / "run") == []
@@ -336,7 +336,7 @@ def test_nodes_with_other_versions_are_named(cluster):
 
 def test_actors_that_cannot_start_end_the_run(cluster, monkeypatch):
     monkeypatch.setattr(ray_pool, "MAX_FAILED_STARTS", 1)
-    with pytest.raises(EndpointError, match="2 actors that were lost before"):
+    with pytest.raises(EndpointError, match="lost before, 2 times"):
         pool_of(Breaks).wait_for_actors()
 
 

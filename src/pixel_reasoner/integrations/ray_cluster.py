@@ -97,12 +97,12 @@ def connected(options: RayOptions) -> Iterator[RayOptions]:
             node can hold an actor.
         EndpointError: the cluster does not answer.
     """
-    with require_extra("ray", "run on a Ray cluster"):
-        import ray
-    if ray.is_initialized():
-        yield complete_options(options)
-        return
-    with _environment(), _signal_handlers():
+    with _environment(options.address), _signal_handlers():
+        with require_extra("ray", "run on a Ray cluster"):
+            import ray
+        if ray.is_initialized():
+            yield complete_options(options)
+            return
         _connect(ray, options.address)
         try:
             yield complete_options(options)
@@ -111,11 +111,14 @@ def connected(options: RayOptions) -> Iterator[RayOptions]:
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
+def _environment(address: str) -> Iterator[None]:
     """Set the variables of Ray that are not set, and restore all of Ray's at the end."""
     before = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # A secret of this process instead of a token file in the home folder. Ray reads it when it is imported.
+    if address == LOCAL and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         yield
     finally:
@@ -222,9 +225,6 @@ def _connect(ray: Any, address: str) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": None}
     if address == LOCAL:
         _check_shared_memory()
-        # A secret of this process instead of a token file in the home folder.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         local = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
         _init(ray, "local", {**quiet, **local})
         return
