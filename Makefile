@@ -133,9 +133,9 @@ adapters:
 	test -x .venv-lmms/bin/python || $(PYTHON) -m venv .venv-lmms
 	.venv-lmms/bin/python -m pip install --quiet --editable '.[lmms,local]' pytest hypothesis
 	.venv-lmms/bin/python -m pytest -q tests/test_lmms.py
-	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
-	.venv-ray/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ray,local,remote]' pytest hypothesis
+	$(MAKE) .venv-ray/.installed
 	.venv-ray/bin/python -m pytest -q tests/test_ray.py
+	.venv-ray/bin/python -m pytest -q tests/test_ray_cluster.py
 	test -x .venv-exports/bin/python || $(PYTHON) -m venv .venv-exports
 	.venv-exports/bin/python -m pip install --quiet --editable . label-studio-sdk scikit-learn pytest hypothesis pyarrow \
 		opentimelineio otio-fcpx-xml-adapter otio-cmx3600-adapter pycmx
@@ -165,6 +165,12 @@ trackers: install
 	test -d .venv-trackers/wandb || $(BIN)/python -m pip install --quiet --target .venv-trackers --constraint constraints.txt \
 		wandb mlflow-skinny sqlalchemy alembic
 	PYTHONPATH=.venv-trackers $(BIN)/python -m pytest -q tests/test_trackers.py
+
+# Ray takes minutes to install and its tests minutes of two cores: not part of `make test`.
+.venv-ray/.installed: pyproject.toml constraints.txt
+	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ray,local,remote,train]' pytest hypothesis
+	touch $@
 
 # The Gradio app of examples/space, at http://127.0.0.1:7860/. Gradio brings pandas: an environment of its own.
 .venv-space/.installed: pyproject.toml examples/space/requirements.txt

@@ -12,9 +12,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +29,10 @@ from pixel_reasoner.errors import EndpointError, UsageError, one_line, require_e
 LOCAL, AUTO = "local", "auto"
 CONNECT_TIMEOUT_S = 5.0
 HEALTH_TIMEOUT_S = 20.0
+_HEAD_TRIES, _HEAD_WAIT_S = 5, 2.0
+"""a head with external storage may restart"""
+MAX_PLACES = 1_000
+"""actors per node without reservations"""
 OBJECT_STORE_BYTES = 100_000_000
 """of a local cluster: questions and traces are small, and Ray would take 30 % of the memory"""
 SHARED_MEMORY = Path("/dev/shm")
@@ -90,22 +97,47 @@ def connected(options: RayOptions) -> Iterator[RayOptions]:
             node can hold an actor.
         EndpointError: the cluster does not answer.
     """
-    with require_extra("ray", "run on a Ray cluster"):
-        import ray
-    if ray.is_initialized():
-        yield complete_options(options)
-        return
-    before = dict(os.environ)
-    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
-    try:
+    with _environment(options.address), _signal_handlers():
+        with require_extra("ray", "run on a Ray cluster"):
+            import ray
+        if ray.is_initialized():
+            yield complete_options(options)
+            return
         _connect(ray, options.address)
         try:
             yield complete_options(options)
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _environment(address: str) -> Iterator[None]:
+    """Set the variables of Ray that are not set, and restore all of Ray's at the end."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # A secret of this process instead of a token file in the home folder. Ray reads it when it is imported.
+    if address == LOCAL and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    try:
+        yield
     finally:
-        os.environ.clear()
+        for name in [name for name in os.environ if name.startswith("RAY_")]:
+            del os.environ[name]
         os.environ.update(before)
+
+
+@contextmanager
+def _signal_handlers() -> Iterator[None]:
+    """Restore the handler of SIGTERM at the end; `_init` restores it after Ray has replaced it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def complete_options(options: RayOptions) -> RayOptions:
@@ -130,11 +162,19 @@ def complete_options(options: RayOptions) -> RayOptions:
 
 def can_hold_actor(options: RayOptions) -> bool:
     """Return whether any node of the connected cluster is large enough for an actor."""
-    wanted = {"CPU": options.cpus, "GPU": options.gpus or 0.0}
-    return any(
-        all(node.get(name, 0.0) >= count for name, count in wanted.items())
-        for node in alive_nodes()
-    )
+    return any(_num_places(node, options.cpus, options.gpus or 0.0) for node in alive_nodes())
+
+
+def num_places(cpus: float, gpus: float) -> int:
+    """Return the number of actors that the connected cluster can hold at the same time, if it is idle."""
+    return sum(_num_places(node, cpus, gpus) for node in alive_nodes())
+
+
+def _num_places(node: dict[str, float], cpus: float, gpus: float) -> int:
+    """Return the number of actors that a node can hold; a large number without reservations."""
+    wanted = {"CPU": cpus, "GPU": gpus}
+    counts = [int(node.get(name, 0.0) / count) for name, count in wanted.items() if count]
+    return min(counts, default=MAX_PLACES)
 
 
 def alive_nodes() -> list[dict[str, float]]:
@@ -149,6 +189,31 @@ def is_missing(path: str) -> bool:
     return "://" not in path and not Path(path).exists()
 
 
+def check_head() -> None:
+    """Raise an error if the head of the connected cluster is gone. Ray itself waits, and then ends the process.
+
+    Raises:
+        EndpointError: nothing listens at its address.
+    """
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    host, _, port = address.rpartition(":")
+    for number in range(_HEAD_TRIES):
+        try:
+            socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            if number + 1 < _HEAD_TRIES:
+                time.sleep(_HEAD_WAIT_S)
+                continue
+            raise EndpointError(
+                expected=f"the head of the Ray cluster at {address}",
+                got=one_line(error),
+                fix="start the cluster, and run the same command again; finished work is kept",
+            ) from None
+        return
+
+
 def _count(node: dict[str, float], name: str) -> str:
     return f"{node.get(name, 0.0):g} {name}s"
 
@@ -160,9 +225,6 @@ def _connect(ray: Any, address: str) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": None}
     if address == LOCAL:
         _check_shared_memory()
-        # A secret of this process instead of a token file in the home folder.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         local = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
         _init(ray, "local", {**quiet, **local})
         return
@@ -172,8 +234,11 @@ def _connect(ray: Any, address: str) -> None:
 
 
 def _init(ray: Any, address: str, options: dict[str, Any]) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, **options)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray's would end the process
     except (Exception, SystemExit) as error:  # noqa: BLE001 - Ray raises any type
         text = one_line(error)
         if "ersion mismatch" in text:

@@ -144,7 +144,7 @@ class RayModel:
         create = partial(remote.remote, load, batch_size, open_decoder)
         self.pool = ActorPool(create, options, per_actor=batch_size, can_cancel=True)
         try:
-            facts: ModelFacts = self.pool.wait_for_first()
+            facts: ModelFacts = self.pool.wait_for_actors()
         except BaseException:
             self.pool.close()
             raise

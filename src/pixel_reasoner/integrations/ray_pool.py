@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from pixel_reasoner.errors import EndpointError, PixelReasonerError, UsageError, one_line
-from pixel_reasoner.integrations.ray_cluster import RayOptions, can_hold_actor
+from pixel_reasoner.integrations.ray_cluster import RayOptions, can_hold_actor, check_head
 from pixel_reasoner.rollout.state import versions
 
 MAX_LOST = 3
@@ -32,10 +32,10 @@ NO_ACTOR_TIMEOUT_S = 30.0
 """time without any node that is large enough, after which the run ends"""
 START_TIMEOUT_S = 900.0
 """time in which one actor must have loaded its model"""
-MAX_FAILED_STARTS = 3
-"""actors per place that are lost while they start, without any that starts, after which the run ends"""
+MAX_FAILED_STARTS = 5
+"""tries to start actors after which the run ends, if none is left. They take 30 s: Ray needs time to notice a lost node"""
 _CHECK_INTERVAL_S = 2.0
-_RESTART_WAIT_S = 1.0
+_MAX_RESTART_WAIT_S = 15.0
 
 
 class Failure(NamedTuple):
@@ -126,15 +126,16 @@ class ActorPool:
         """Number of jobs that wait or are in progress."""
         return len(self._jobs)
 
-    def wait_for_first(self) -> Any:
-        """Wait for the first actor, and return what it is about.
+    def wait_for_actors(self, count: int = 1) -> Any:
+        """Wait until some actors are ready, before the first job, and return what they are about.
 
         Raises:
-            PixelReasonerError: it cannot start.
+            PixelReasonerError: an actor cannot start.
         """
+        assert not self._jobs, "results of jobs would be lost"
         changed = threading.Event()
         before, self.on_change = self.on_change, changed.set
-        while self._first is None:
+        while self._first is None or sum(one.is_ready for one in self._actors) < count:
             self.take_results()
             changed.wait(0.2)
             changed.clear()
@@ -270,24 +271,36 @@ class ActorPool:
         self._actors.remove(actor)
         self.num_lost_actors += 1
         if not actor.is_ready:
-            self._num_failed_starts += 1
-            self._restart_at = time.monotonic() + _RESTART_WAIT_S
-        if self._num_failed_starts > MAX_FAILED_STARTS * self.options.num_actors:
+            self._count_failed_start(error)
+
+    def _count_failed_start(self, error: BaseException) -> None:
+        """Wait longer after each failed try. Actors that fail at the same time are one."""
+        now = time.monotonic()
+        if now < self._restart_at:
+            return
+        self._restart_at = now + min(2.0**self._num_failed_starts, _MAX_RESTART_WAIT_S)
+        self._num_failed_starts += 1
+        if self._num_failed_starts > MAX_FAILED_STARTS and not any(
+            one.is_ready for one in self._actors
+        ):
             raise EndpointError(
                 expected="a node where an actor can start",
-                got=f"{self._num_failed_starts} actors that were lost before: {_first_line(error)}",
+                got=f"actors that were lost before, {self._num_failed_starts} times: {_first_line(error)}",
                 fix="see `ray logs`: too little memory, another version of Ray, or another RAY_AUTH_MODE; finished work is kept",
             ) from None
 
     def _check_actors(self) -> None:
         """Raise an error if no actor can start any more."""
         now = time.monotonic()
-        if any(actor.is_ready for actor in self._actors):
+        is_ready = any(actor.is_ready for actor in self._actors)
+        if is_ready:
             self._alive_at = self._ready_at = now
-            return
         if now - self._checked_at < _CHECK_INTERVAL_S:
             return
         self._checked_at = now
+        check_head()
+        if is_ready:
+            return
         if can_hold_actor(self.options):
             self._alive_at = now
         if now - self._alive_at > NO_ACTOR_TIMEOUT_S:

@@ -17,6 +17,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -29,7 +30,8 @@ from pixel_reasoner.errors import (
     one_line,
     require_extra,
 )
-from pixel_reasoner.integrations.ray_cluster import RayOptions
+from pixel_reasoner.files import cannot_write
+from pixel_reasoner.integrations.ray_cluster import RayOptions, num_places
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.reports.training_log import LOG
 from pixel_reasoner.rollout.state import versions
@@ -102,19 +104,21 @@ def train_on_ray(
         import ray
         import ray.train.torch
     _check_inputs(run)
+    _check_room(options)
     out = Path(run.out).absolute()
     with _temporary_storage(out) as storage, _followed_log(out, progress or NoProgress()):
         status = _status_actor(ray, out)
-        for number in range(max_failures + 1):
+        for number in count():
             failure = _fit(run, options, status, storage / str(number))
             error, is_joined = ray.get(status.result.remote())
             if error is not None:
                 raise error
             if failure is None:
                 return out / "model"
-            if not is_joined:
-                break  # a failure before any worker started would come again
-        raise _failed(failure, number + 1)
+            # A failure before any worker has ever started would come again.
+            if number == max_failures or (not number and not is_joined):
+                raise _failed(failure, number + 1)
+    raise AssertionError("the last failure raises")
 
 
 def _check_inputs(run: SftRun | RlRun) -> None:
@@ -127,6 +131,19 @@ def _check_inputs(run: SftRun | RlRun) -> None:
                 fix="correct the path in the TOML file; paths are relative to it",
             )
     local_model(run.model)
+
+
+def _check_room(options: RayOptions) -> None:
+    """Raise an error for more workers than the cluster can hold. Ray Train would wait for ever."""
+    wanted = _resources(options)
+    places = num_places(wanted["CPU"], wanted.get("GPU", 0.0))
+    if places < options.num_actors:
+        each = " and ".join(f"{number:g} {name}s" for name, number in wanted.items())
+        raise UsageError(
+            expected=f"nodes for {options.num_actors} workers with {each} each",
+            got=f"room for {places}",
+            fix="lower --ray-workers, --ray-cpus or --ray-gpus, or start more nodes first",
+        )
 
 
 def _fit(run: SftRun | RlRun, options: RayOptions, status: Any, storage: Path) -> Exception | None:
@@ -211,13 +228,13 @@ def _problem(here: WorkerInfo, worker: WorkerInfo, out: str) -> UsageError | Non
     return None
 
 
-def _failed(error: Exception, count: int) -> EndpointError:
+def _failed(error: Exception, num_failures: int) -> EndpointError:
     failures = getattr(error, "worker_failures", {})
     first = next(iter(failures.values()), error)
     lines = [line for line in str(first).strip().splitlines() if line.strip()]
     return EndpointError(
         expected="workers that train to the end",
-        got=f"{count} failures, the last: {one_line(ValueError(lines[-1] if lines else type(first).__name__))}",
+        got=f"{num_failures} failures, the last: {one_line(ValueError(lines[-1] if lines else type(first).__name__))}",
         fix="see the logs of the workers (`ray logs`), and run the same command again: it resumes from the last checkpoint",
     )
 
@@ -227,7 +244,10 @@ def _temporary_storage(out: Path) -> Iterator[Path]:
     """Yield a new folder for the state of Ray Train, and remove it at the end."""
     is_new = not out.exists()
     storage = out / STORE / f"ray-{uuid4().hex[:12]}"
-    storage.mkdir(parents=True)
+    try:
+        storage.mkdir(parents=True)
+    except OSError as error:
+        raise cannot_write(out, error) from error
     try:
         yield storage
     finally:
@@ -252,7 +272,7 @@ def _followed_log(out: Path, progress: ProgressReporter) -> Iterator[None]:
 
 
 def _follow(path: Path, progress: ProgressReporter, is_over: threading.Event) -> None:
-    update, shown = None, -1
+    update, shown = None, _last_step(path)[0]
     while not is_over.wait(_LOG_INTERVAL_S):
         step, note = _last_step(path)
         if step > shown:
