@@ -25,6 +25,7 @@ from pixel_reasoner.reports.page import ITEMS_PER_PART
 from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun, SftRun
+from pixel_reasoner.train.vllm_options import VllmOptions
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py. Do not edit. -->\n"
@@ -43,6 +44,7 @@ TABLES = {
     ),
     "RL: table `[reward]`": (RewardConfig, "Weights and constants of the reward."),
     "RL: table `[pixelworld]`": (WorldMix, "Questions of PixelWorld."),
+    "RL: table `[vllm]`": (VllmOptions, "vLLM servers that generate the rollouts."),
 }
 
 

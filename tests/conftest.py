@@ -46,6 +46,7 @@ NEED_EXTRAS = (
     "test_train_distributed.py",
     "test_train_rl.py",
     "test_train_sft.py",
+    "test_train_vllm.py",
     "test_trl_options.py",
     "test_writers.py",
 )
@@ -82,6 +83,7 @@ LONGEST_FILES = (
     "test_pages.py",
     "test_tiny.py",
     "test_train_sft.py",
+    "test_train_vllm.py",
     "test_server_process.py",
     "test_server_chat.py",
     "test_labeller.py",

@@ -134,6 +134,9 @@ def train_rl(
 ) -> None:
     """Curiosity-driven RL, with TRL. Resumes after a kill: run the command again.
 
+    With a table [vllm] in the file, vLLM servers generate the rollouts. Start one first, in an environment of its own:
+    VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --dtype bfloat16 --enable-scale-out --logprobs-mode processed_logprobs (docs/rl.md).
+
     Examples:
         pixel-reasoner train rl run.toml
 
