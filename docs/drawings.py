@@ -47,7 +47,7 @@ class Drawing:
             f'<text x="{x:g}" y="{y:g}" class="{kind}" text-anchor="{anchor}">{escape(text)}</text>'
         )
 
-    def box(  # noqa: PLR0913 - a place, a size and what stands in it
+    def box(
         self, name: str, x: float, y: float, w: float, h: float, *lines: str, kind: str = "box"
     ) -> None:
         self.boxes[name] = (x, y, w, h)
@@ -120,13 +120,32 @@ def modules() -> Drawing:
     page.box(
         "rollout/", 340, 370, w, h, "state, hooks, scheduler,", "replay, strategies", kind="core"
     )
-    page.box("models/", 24, 370, w, h, "engine, servers, scripted:", "one backend protocol", kind="core")
+    page.box(
+        "models/", 24, 370, w, h, "engine, servers, scripted:", "one backend protocol", kind="core"
+    )
     page.box("dialects/", 24, 480, w, h, "prompts, call syntaxes,", "parsed turns", kind="core")
     page.box("operations/", 340, 480, w, h, "zoom, frames; a registry", "of specs", kind="core")
     page.box("media/", 650, 480, w, h, "limits, decoder, store,", "numbered pictures", kind="core")
     page.box("scoring/", 860, 370, w, h, "extraction, grading,", "evidence, rewards")
-    page.box("schema/", 340, 590, w, h, "questions, traces, settings,", "events: versioned records", kind="core")
-    page.box("errors, files, registry", 600, 590, w, h, "typed errors, atomic writes,", "names of plug-ins")
+    page.box(
+        "schema/",
+        340,
+        590,
+        w,
+        h,
+        "questions, traces, settings,",
+        "events: versioned records",
+        kind="core",
+    )
+    page.box(
+        "errors, files, registry",
+        600,
+        590,
+        w,
+        h,
+        "typed errors, atomic writes,",
+        "names of plug-ins",
+    )
     page.box("world/", 900, 590, w, h, "PixelWorld: scenes with", "known evidence", kind="leaf")
     page.box("tiny/", 900, 160, w, h, "training of the", "bundled model", kind="leaf")
     page.box("integrations/", 900, 50, w, h, "Ray Data, inspect_ai,", "lmms-eval", kind="leaf")
@@ -199,7 +218,11 @@ def flows() -> Drawing:
             ("train/rollout_source", "turns by the engine", "prompt ids"),
             ("rollout/state", "operations, stop", "token ids, logprobs"),
             ("scoring/grading", "is it right?", "Trace"),
-            ("scoring/rewards", "correctness, curiosity,|cost of a whole group", "score, operations"),
+            (
+                "scoring/rewards",
+                "correctness, curiosity,|cost of a whole group",
+                "score, operations",
+            ),
             ("train/replay_buffer", "references, replay,|micro-batches", "advantage"),
         ],
     )

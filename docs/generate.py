@@ -25,6 +25,7 @@ from pixel_reasoner.reports.page import ITEMS_PER_PART
 from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import MonitorConfig, RlRun, SftRun
+from pixel_reasoner.train.vllm_options import VllmOptions
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py. Do not edit. -->\n"
@@ -47,6 +48,7 @@ TABLES = {
         "Measurement of a run: MFU and stack dumps. May change when a run is resumed.",
     ),
     "RL: table `[pixelworld]`": (WorldMix, "Questions of PixelWorld."),
+    "RL: table `[vllm]`": (VllmOptions, "vLLM servers that generate the rollouts."),
 }
 
 

@@ -23,6 +23,7 @@ from pixel_reasoner.sources.base import SOURCES
 from pixel_reasoner.sources.jsonl import ROW_KEYS
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun, SftRun
+from pixel_reasoner.train.vllm_options import VllmOptions
 from pixel_reasoner.workflows.inspection.spec import (
     Alignment,
     Decision,
@@ -88,7 +89,7 @@ def keys(*kinds: type) -> list[str]:
     ("page", "names"),
     [
         ("docs/train.md", keys(SftRun)),
-        ("docs/rl.md", keys(RlRun, RewardConfig, WorldMix)),
+        ("docs/rl.md", keys(RlRun, RewardConfig, WorldMix, VllmOptions)),
         ("docs/synthesize.md", [*ROW_KEYS, *Kind, *SOURCES]),
         ("docs/inspect.md", [*_INSPECTION_KEYS]),
         ("docs/survey.md", [*KEYS, *TOP_KEYS, *AnswerKind, *_SURVEY_ROW.to_dict()]),

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import signal
-import socket
-import subprocess
-import time
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from pixel_reasoner.models.folder import model_folder
+from clusters.vllm_process import PYTHON, VllmProcess
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.rollout.ask import ask
 from pixel_reasoner.schema.question import Question, with_media_root
@@ -23,89 +17,16 @@ from server_fixture import chat, user, wait_until
 from test_server_load import raw_request
 from test_server_process import Process, running
 
-PYTHON = Path(__file__).parents[1] / ".venv-vllm" / "bin" / "python"
-
 pytestmark = [
     pytest.mark.medium,
     pytest.mark.extras,
     pytest.mark.skipif(not PYTHON.exists(), reason="no environment .venv-vllm: make vllm"),
 ]
 
-START_TIMEOUT_S = 600.0
-ENVIRONMENT = {
-    "PYTHONPATH": str(Path(__file__).parent / "vllm_cpu"),
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; by default most of the memory
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_NO_USAGE_STATS": "1",
-    "OMP_NUM_THREADS": "1",  # more would wait for each other while other processes use the cores
-}
-OPTIONS = {
-    "--dtype": "float32",
-    "--max-model-len": "4096",
-    "--max-num-seqs": "8",
-    "--max-num-batched-tokens": "4096",
-    "--mm-processor-cache-gb": "0.1",
-    "--limit-mm-per-prompt": json.dumps({"image": 16, "video": 0}),
-}
-
-
-class Vllm:
-    """OpenAI server of vLLM with the bundled model."""
-
-    model = model_folder("tiny")
-
-    def __init__(self, log: Path) -> None:
-        self.log = log
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start and wait until requests are answered."""
-        # The command `vllm` of vllm-cpu 0.32 ends with PackageNotFoundError: it looks for a package called `vllm`.
-        command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", self.model]
-        command += ["--host", "127.0.0.1", "--port", self.port]
-        command += ["--enforce-eager", "--enable-prompt-tokens-details"]
-        command += [word for option in OPTIONS.items() for word in option]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                list(map(str, command)),
-                stdout=log,
-                stderr=log,
-                env=os.environ | ENVIRONMENT,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self.is_healthy():
-            assert self.process.poll() is None, self.log.read_text()[-5000:]
-            assert time.monotonic() < deadline, self.log.read_text()[-5000:]
-            time.sleep(0.5)
-
-    def is_healthy(self) -> bool:
-        try:
-            return httpx2.get(f"{self.url}/health", timeout=5).status_code == 200
-        except httpx2.TransportError:
-            return False
-
-    def kill(self) -> None:
-        """Kill all processes of the server."""
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(30)
-
-    def metric(self, name: str, labels: str = "") -> float:
-        """Return the sum of a metric over all lines with these labels."""
-        text = httpx2.get(f"{self.url}/metrics", timeout=10).text
-        lines = re.findall(rf"^vllm:{name}\{{([^}}]*)\}} (\S+)$", text, re.MULTILINE)
-        return sum(float(value) for found, value in lines if labels in found)
-
 
 @pytest.fixture(scope="module")
 def vllm(tmp_path_factory):
-    one = Vllm(tmp_path_factory.mktemp("vllm") / "vllm.log")
+    one = VllmProcess(tmp_path_factory.mktemp("vllm") / "vllm.log")
     try:
         one.start()
         yield one

@@ -158,6 +158,9 @@ def train_rl(
 
     SIGTERM, SIGUSR1 or a file `stop` in the folder of the run: a checkpoint after the current policy sync, and exit code 75.
 
+    With a table [vllm] in the file, vLLM servers generate the rollouts. Start one first, in an environment of its own:
+    VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --dtype bfloat16 --enable-scale-out --logprobs-mode processed_logprobs (docs/rl.md).
+
     Examples:
         pixel-reasoner train rl run.toml
 

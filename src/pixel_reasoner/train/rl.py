@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,10 +96,8 @@ def train_rl(run: RlRun) -> Path:
         trainer, processor, settings = _build_trainer(
             run, args, user_rewards, str(model), folder_config, vllm
         )
-        finished = train_and_save(trainer, run, processor, settings, out)
-        if trainer.publisher is not None:
-            trainer.publisher.close()
-        return finished
+        with trainer.publisher or nullcontext():
+            return train_and_save(trainer, run, processor, settings, out)
 
 
 def _check_vllm(run: RlRun, args: Any, model: Path) -> ServerInfo | None:

@@ -18,6 +18,8 @@ from pixel_reasoner.train.vllm_options import SERVER_COMMAND, VllmOptions
 MIN_VERSION = (0, 30)
 """first version with `--enable-scale-out`"""
 TESTED_VERSION = "0.32"
+_BASE_VERSION = "default"
+"""vLLM's name of the weights of its command line"""
 _WAIT_S = 10.0
 """how long a server that is not there is asked again"""
 _ROUTES = {
@@ -86,7 +88,7 @@ def _check(
                 "none",
                 "start it with --enable-sleep-mode",
             )
-        if client.get("/is_sleeping").get("is_sleeping"):
+        if client.is_sleeping():
             client.wake_up()
         if client.get("/is_paused").get("is_paused"):
             client.post("/resume")
@@ -97,6 +99,9 @@ def _check(
             raise _wrong(
                 f"--max-lora-rank {lora_rank} or more of {url}", str(rank), "start it with that"
             )
+        if uses_adapter and client.version() != _BASE_VERSION:
+            client.reload(str(served["model"]))  # an earlier run has changed all weights
+            client.set_version(_BASE_VERSION)
         return ServerInfo(dtype, int(served["max_model_len"]), uses_adapter)
     finally:
         client.close()

@@ -196,6 +196,10 @@ class VllmClient:
         """Undo `sleep`."""
         self.post("/wake_up")
 
+    def is_sleeping(self) -> bool:
+        """Return whether the memory of the GPU is freed."""
+        return bool(self.get("/is_sleeping").get("is_sleeping"))
+
     # --- information ---
 
     def vllm_version(self) -> str:

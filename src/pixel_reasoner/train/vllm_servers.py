@@ -67,6 +67,8 @@ class VllmServers:
         """weights that every server must have"""
         self.num_recovered = 0
         """number of times that a server had other weights than the current ones, for example after a restart"""
+        self._verified: dict[VllmClient, tuple[WeightVersion, dict[str, str]]] = {}
+        """last verified weights of a server and their checksums"""
 
     def close(self) -> None:
         """Close all connections."""
@@ -79,9 +81,9 @@ class VllmServers:
         Raises:
             EndpointError: a server does not answer, or computes other log-probabilities than the trained model.
         """
-        previous, self.current = self.current, version
+        self.current = version
         for client in self.clients:
-            self.retry(client, partial(self._load_once, client, previous))
+            self.retry(client, partial(self._load_once, client))
 
     def generate(
         self,
@@ -140,7 +142,7 @@ class VllmServers:
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / ".lock"):
             if not self._has_current(client):
-                self._load_once(client, None)
+                self._load_once(client)
                 self.num_recovered += 1
 
     def _has_current(self, client: VllmClient) -> bool:
@@ -149,21 +151,25 @@ class VllmServers:
             return self.current.name in client.adapters()
         return client.version() == self.current.name
 
-    def _load_once(self, client: VllmClient, previous: WeightVersion | None) -> None:
+    def _load_once(self, client: VllmClient) -> None:
         version = self.current
         assert version is not None
+        previous = self._verified.get(client)
         if version.is_adapter:
             if version.name not in client.adapters():
                 client.load_adapter(version.name, version.folder)
-            if previous is not None:
-                client.unload_adapter(previous.name)
-        else:
-            before = client.checksums() if previous is not None else {}
-            client.reload(version.folder)
-            _check_changed(client, before, previous, version)
+            verify(client, version)
+            if previous is not None and previous[0].name != version.name:
+                client.unload_adapter(previous[0].name)
+            self._verified[client] = version, {}
+            return
+        client.reload(version.folder)
+        checksums = client.checksums()
+        if previous is not None:
+            _check_changed(client, previous[0], version, is_same=previous[1] == checksums)
         verify(client, version)
-        if not version.is_adapter:
-            client.set_version(version.name)  # last, so that a failed update is repeated
+        client.set_version(version.name)  # last, so that a failed update is repeated
+        self._verified[client] = version, checksums
 
     def retry(self, client: VllmClient, send: Callable[[], T]) -> T:
         """Return what `send` returns; call it again while the server does not answer, for at most `wait_s`."""
@@ -178,7 +184,8 @@ class VllmServers:
     def wake_up(self) -> None:
         """Undo `sleep`."""
         for client in self.clients:
-            self.retry(client, client.wake_up)
+            if self.retry(client, client.is_sleeping):  # a restarted server is awake
+                self.retry(client, client.wake_up)
 
 
 def verify(client: VllmClient, version: WeightVersion) -> float:
@@ -202,15 +209,13 @@ def verify(client: VllmClient, version: WeightVersion) -> float:
 
 
 def _check_changed(
-    client: VllmClient,
-    before: dict[str, str],
-    previous: WeightVersion | None,
-    version: WeightVersion,
+    client: VllmClient, previous: WeightVersion, version: WeightVersion, *, is_same: bool
 ) -> None:
-    """Raise an error if checksums show that new weights were not loaded."""
-    if previous is None or previous.logprobs == version.logprobs or version.is_merged:
-        return  # the CPU build has no checksums of the layers that a LoRA changes
-    if client.checksums() == before:
+    """Raise an error if checksums show that new weights were not loaded.
+
+    Not for a merged LoRA: the CPU build has no checksums of the layers that it changes.
+    """
+    if is_same and previous.logprobs != version.logprobs and not version.is_merged:
         raise EndpointError(
             expected=f"other weights in {client.url} after an update",
             got="the same checksums as before",

@@ -56,7 +56,7 @@ class VllmTurnSource:
 
     def __init__(self, servers: VllmServers, limits: Limits) -> None:
         self.servers, self.limits = servers, limits
-        self._waiting: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[tuple[int, GeneratedTurn | Exception]] = (
             queue.SimpleQueue()
         )
@@ -66,6 +66,12 @@ class VllmTurnSource:
 
     def clear(self) -> None:
         """Do nothing: loading weights clears the caches of the servers."""
+
+    def close(self) -> None:
+        """End the threads. No request may be in progress."""
+        for _ in range(self._num_workers):
+            self._waiting.put(None)
+        self._num_workers = 0
 
     def generate(
         self, prompt_ids: Sequence[Sequence[int]], images: Sequence[Any] | None
@@ -163,8 +169,7 @@ class VllmTurnSource:
     # --- threads ---
 
     def _work(self) -> None:
-        while True:
-            job = self._waiting.get()
+        while (job := self._waiting.get()) is not None:
             try:
                 found: GeneratedTurn | Exception = self._generate(job)
             except Exception as error:  # noqa: BLE001 - `poll` raises it in the thread of the run

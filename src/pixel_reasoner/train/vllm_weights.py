@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import torch
@@ -52,6 +52,7 @@ class WeightPublisher:
         self._probe = Prompt([], [])
         self._num_answer = 0
         self._is_asleep = False
+        self._source: VllmTurnSource | None = None
 
     def turn_source(self) -> VllmTurnSource:
         """Return the source of turns of this process."""
@@ -68,7 +69,8 @@ class WeightPublisher:
             "logit_bias": biases or None,
         }
         limits = Limits(sampling, config.max_new_tokens, self.info.max_model_len)
-        return VllmTurnSource(self.servers, limits)
+        self._source = VllmTurnSource(self.servers, limits)
+        return self._source
 
     def check_pictures(self, budgets: Any) -> None:
         """Check that the servers divide pictures into the trainer's numbers of tokens. Collective.
@@ -127,13 +129,19 @@ class WeightPublisher:
             if path.is_dir() and path.name != version.name:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def close(self) -> None:
-        """Remove the published weights of a finished run. The servers keep what they have loaded."""
-        if distributed.is_main_process(self.trainer):
+    def __enter__(self) -> Self:
+        """Return the publisher."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close all connections. The published weights of a finished run are removed; the servers keep what they have loaded."""
+        if self._source is not None:
+            self._source.close()
+        self.servers.close()
+        if kind is None and distributed.is_main_process(self.trainer):
             shutil.rmtree(self.servers.folder, ignore_errors=True)
             if not self.options.weights_dir:
                 shutil.rmtree(self.servers.folder.parent, ignore_errors=True)
-        self.servers.close()
 
     # --- sleep mode ---
 
