@@ -38,6 +38,7 @@ NEED_EXTRAS = (
     "test_local_backend.py",
     "test_pages.py",
     "test_preemption.py",
+    "test_plan.py",
     "test_remote.py",
     "test_server_bundled.py",
     "test_server_environments.py",

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from clusters.record import Result, save
 from clusters.vllm_process import PYTHON, TRAINING_ENVIRONMENT, TRAINING_FLAGS, VllmProcess
-
 from pixel_reasoner.reports.training_log import LOG
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun

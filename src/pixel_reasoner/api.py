@@ -49,7 +49,7 @@ from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer, is_right
 from pixel_reasoner.tiny.config import TinyConfig
 from pixel_reasoner.train.config import RlRun, SftRun
-from pixel_reasoner.training import plan_rl, train_rl, train_sft, train_tiny
+from pixel_reasoner.training import plan_rl, plan_sft, train_rl, train_sft, train_tiny
 from pixel_reasoner.workflows.doctor import Finding, diagnose
 from pixel_reasoner.workflows.evaluate import (
     EvalSpec,
@@ -127,6 +127,7 @@ __all__ = [
     "parse_scorer",
     "parse_shard",
     "plan_rl",
+    "plan_sft",
     "probe",
     "render_moments",
     "render_parts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pixel_reasoner.errors import require_extra
 from pixel_reasoner.tiny.config import TinyConfig
@@ -68,17 +69,45 @@ def train_rl(run: RlRun | Path) -> Path:
 
 
 def plan_rl(
-    run: RlRun | Path, gpus: int = 8, gpu_gib: float = 80.0, like: str | None = None
+    run: RlRun | Path,
+    gpus: int = 8,
+    gpu_gib: float | None = None,
+    like: str | None = None,
+    **options: Any,
 ) -> list[str]:
-    """Return batches, tokens and memory of an RL run as lines of text. Loads no weights.
+    """Return batches, tokens, memory, time and cost of an RL run as lines of text. Loads no weights.
 
     Args:
         run: the run, or the path of its TOML file.
         gpus: number of GPUs that train.
-        gpu_gib: memory of each, in GiB.
+        gpu_gib: memory of each, in GiB; by default that of the GPU.
         like: a model of the same shape, where the model of the run does not exist yet.
+        options: `gpu` (a name such as `"H100"`, or `"this"`: measure here), `price` per GPU hour, expected `turns` of a
+            rollout and `turn_tokens`.
     """
-    from pixel_reasoner.train.plan import plan
+    from pixel_reasoner.train.plan import PlanOptions, plan_lines
 
     run = RlRun.read(run) if isinstance(run, Path) else run
-    return plan(run, gpus, gpu_gib, like).lines(run, gpu_gib)
+    return plan_lines(run, PlanOptions(gpus=gpus, gpu_gib=gpu_gib, like=like, **options))
+
+
+def plan_sft(
+    run: SftRun | Path,
+    gpus: int = 8,
+    gpu_gib: float | None = None,
+    like: str | None = None,
+    **options: Any,
+) -> list[str]:
+    """Return batches, tokens, memory, time and cost of warm-start tuning as lines of text. Loads no weights.
+
+    Args:
+        run: the run, or the path of its TOML file.
+        gpus: number of GPUs that train.
+        gpu_gib: memory of each, in GiB; by default that of the GPU.
+        like: a model of the same shape, where the model of the run does not exist yet.
+        options: the same as in `plan_rl`; turns are those of a trace.
+    """
+    from pixel_reasoner.train.plan import PlanOptions, plan_lines
+
+    run = SftRun.read(run) if isinstance(run, Path) else run
+    return plan_lines(run, PlanOptions(gpus=gpus, gpu_gib=gpu_gib, like=like, **options))

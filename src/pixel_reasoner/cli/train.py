@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -110,15 +110,79 @@ def train_tiny(
     print_line(f"The model: {api.train_tiny(spec)}")
 
 
+@dataclass(frozen=True)
+class PlanningOptions:
+    """Options of a plan instead of a run."""
+
+    panel: ClassVar[str] = "Plan"
+
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Print batches, memory, time and cost; train nothing."),
+    ] = False
+    gpus: Annotated[
+        int, typer.Option(help="For --plan: number of GPUs that train; with --gpu this, processes.")
+    ] = 8
+    gpu: Annotated[
+        str,
+        typer.Option(
+            help="For --plan: name of the GPU, such as H100; `this` measures layers of the model on this machine."
+        ),
+    ] = "H100"
+    gpu_gib: Annotated[
+        float | None,
+        typer.Option(help="For --plan: memory per GPU, in GiB.  [default: that of the GPU]"),
+    ] = None
+    like: Annotated[
+        str | None,
+        typer.Option(
+            help="For --plan: a model of the same shape, if the model of the run does not exist yet."
+        ),
+    ] = None
+    price: Annotated[float, typer.Option(help="For --plan: price of a GPU hour.")] = 0.0
+    turns: Annotated[
+        float, typer.Option(help="For --plan: expected number of turns of a rollout or trace.")
+    ] = 2.0
+    turn_tokens: Annotated[
+        int, typer.Option(help="For --plan: expected number of tokens of a turn.")
+    ] = 100
+
+    picture_tokens: Annotated[
+        int,
+        typer.Option(
+            help="For --plan: expected visual tokens of a question.  [default: the most that the model allows]",
+            show_default=False,
+        ),
+    ] = 0
+
+    def print_plan(self, plan: Callable[..., list[str]], run: Path) -> bool:
+        """Print the plan of a run, and return whether it was wanted. Options of a plan need --plan."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        if not values.pop("plan"):
+            defaults = {one.name: one.default for one in fields(self)}
+            given = [name for name, value in values.items() if value != defaults[name]]
+            reject_options([f"--{name.replace('_', '-')}" for name in given], "without --plan")
+            return False
+        for line in plan(run, **values):
+            print_line(line)
+        return True
+
+
 @app.command("sft", cls=HelpCommand)
 @with_groups
-def train_sft(run: RunArgument, cluster: RayTrainOptions = RayTrainOptions()) -> None:
+def train_sft(
+    run: RunArgument,
+    planning: PlanningOptions = PlanningOptions(),
+    cluster: RayTrainOptions = RayTrainOptions(),
+) -> None:
     """Warm-start tuning on expert traces, with TRL. Resumes after a kill: run the command again.
 
     SIGTERM, SIGUSR1 or a file `stop` in the folder of the run: a checkpoint after the current step, and exit code 75.
 
     Examples:
         pixel-reasoner train sft run.toml
+
+        pixel-reasoner train sft run.toml --plan --gpu this --gpus 1
 
         torchrun --nproc_per_node gpu -m pixel_reasoner.cli train sft run.toml
 
@@ -127,6 +191,8 @@ def train_sft(run: RunArgument, cluster: RayTrainOptions = RayTrainOptions()) ->
     from pixel_reasoner import api
 
     cluster.check()
+    if planning.print_plan(api.plan_sft, run):
+        return
     if cluster.ray is not None:
         with _exit_code_when_preempted():
             _train_on_ray(api.SftRun.read(run), cluster)
@@ -140,18 +206,7 @@ def train_sft(run: RunArgument, cluster: RayTrainOptions = RayTrainOptions()) ->
 @with_groups
 def train_rl(
     run: RunArgument,
-    plan: Annotated[
-        bool,
-        typer.Option("--plan", help="Print batches, tokens and memory without loading anything."),
-    ] = False,
-    gpus: Annotated[int, typer.Option(help="For --plan: number of training GPUs.")] = 8,
-    gpu_gib: Annotated[float, typer.Option(help="For --plan: memory per GPU, in GiB.")] = 80.0,
-    like: Annotated[
-        str | None,
-        typer.Option(
-            help="For --plan: a model of the same shape, if the model of the run does not exist yet."
-        ),
-    ] = None,
+    planning: PlanningOptions = PlanningOptions(),
     cluster: RayTrainOptions = RayTrainOptions(),
 ) -> None:
     """Curiosity-driven RL, with TRL. Resumes after a kill: run the command again.
@@ -164,7 +219,7 @@ def train_rl(
     Examples:
         pixel-reasoner train rl run.toml
 
-        pixel-reasoner train rl run.toml --plan --gpus 32
+        pixel-reasoner train rl run.toml --plan --gpus 32 --gpu H100 --price 2.5
 
         torchrun --nproc_per_node gpu -m pixel_reasoner.cli train rl run.toml
 
@@ -173,12 +228,7 @@ def train_rl(
     from pixel_reasoner import api
 
     cluster.check()
-    if not plan:
-        given = {"--gpus": gpus != 8, "--gpu-gib": gpu_gib != 80.0, "--like": like is not None}
-        reject_options([name for name, is_given in given.items() if is_given], "without --plan")
-    if plan:
-        for line in api.plan_rl(run, gpus, gpu_gib, like):
-            print_line(line)
+    if planning.print_plan(api.plan_rl, run):
         return
     if cluster.ray is not None:
         with _exit_code_when_preempted():

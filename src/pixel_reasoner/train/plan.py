@@ -1,49 +1,218 @@
-"""Resource plan of a run before loading: batch sizes, tokens, and a memory estimate.
+"""Resource plan of a run before loading: batch sizes, tokens, memory, time and cost.
 
-The estimate adds weights, gradients, optimizer states, checkpointed activations, and the weights and cache of a
+The estimate of memory adds weights, gradients, optimizer states, checkpointed activations, and the weights and cache of a
 colocated
 generator. Library buffers and fragmentation are not included: keep 10 % free.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import ModelError, UsageError, require_extra
+from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.files import read_json_object
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.schema.settings import PixelBudgets
-from pixel_reasoner.train.config import BatchSizes, RlRun, batch_sizes
+from pixel_reasoner.train.config import BatchSizes, RlRun, SftRun, batch_sizes
+from pixel_reasoner.train.hardware import GIB
+from pixel_reasoner.train.plan_gpu import (
+    RESULT_TEXT_TOKENS,
+    Shape,
+    Workload,
+    find_listed_gpu,
+    step_seconds,
+)
 from pixel_reasoner.train.reward_functions import load_reward
 
 _GPUS_PER_NODE = 8
-GIB = 2**30
 _STATES_BYTES = 16  # per trained weight: itself, its gradient and two AdamW moments, 4 bytes each
 _FROZEN_BYTES = 2  # per frozen weight under a LoRA
 _TEXT_TOKENS = 600  # system message, question and labels
 
 
-class Shape(NamedTuple):
-    """Sizes of a model that determine its memory."""
-
-    parameters: float
-    layers: int
-    hidden: int
-    kv_heads: int
-    head_dim: int
-
-
 KNOWN_SHAPES = {
     "Qwen/Qwen2.5-VL-3B-Instruct": Shape(3.75e9, 36, 2048, 2, 128),
     "Qwen/Qwen2.5-VL-7B-Instruct": Shape(8.29e9, 28, 3584, 4, 128),
+    "Qwen/Qwen2.5-VL-32B-Instruct": Shape(33.45e9, 64, 5120, 8, 128),
+    "Qwen/Qwen2.5-VL-72B-Instruct": Shape(73.41e9, 80, 8192, 8, 128),
     "TIGER-Lab/PixelReasoner-RL-v1": Shape(8.29e9, 28, 3584, 4, 128),
     "TIGER-Lab/PixelReasoner-WarmStart": Shape(8.29e9, 28, 3584, 4, 128),
     "Qwen/Qwen3-VL-4B-Instruct": Shape(4.44e9, 36, 2560, 8, 128),
     "Qwen/Qwen3-VL-8B-Instruct": Shape(8.77e9, 36, 4096, 8, 128),
 }
 """frequently tuned models; a plan for them needs no file"""
+
+
+class PlanOptions(NamedTuple):
+    """Options of a plan."""
+
+    gpus: int = 8
+    """GPUs or, on this machine, processes that train"""
+    gpu: str = "H100"
+    """name in `hardware.GPUS`; `this`: measure on this machine"""
+    gpu_gib: float | None = None
+    """memory per GPU, in GiB; by default of the data sheet"""
+    like: str | None = None
+    """model of the same shape, where the model of the run does not exist yet"""
+    price: float = 0.0
+    """per GPU hour, in any currency"""
+    turns: float = 2.0
+    """expected turns of a rollout"""
+    turn_tokens: int = 100
+    """expected tokens of a turn"""
+    picture_tokens: int = 0
+    """expected visual tokens of a question; 0: the most that the model allows. Measured with `gpu="this"`"""
+
+    def visual_tokens(self, budgets: PixelBudgets) -> float:
+        """Return the expected visual tokens of a question."""
+        return self.picture_tokens or budgets.picture.max_px / budgets.multiple**2
+
+    @property
+    def memory_gib(self) -> float:
+        """Memory per GPU."""
+        return self.gpu_gib or find_listed_gpu(self.gpu).memory_gib
+
+
+def plan_lines(run: SftRun | RlRun, options: PlanOptions) -> list[str]:
+    """Return the plan of a run as text.
+
+    Raises:
+        UsageError: sizes that do not fit together, too little memory, or an unknown GPU.
+        ModelError: the shape of the model is unknown.
+    """
+    if not (options.turns >= 1 and options.turn_tokens >= 1 and options.price >= 0):
+        raise UsageError(
+            expected="1 turn and 1 token or more, and a price of 0 or more",
+            got=f"{options.turns:g}, {options.turn_tokens}, {options.price:g}",
+            fix="correct --turns, --turn-tokens or --price",
+        )
+    if options.gpu == "this":
+        with require_extra("local,train", "measure a run on this machine"):
+            from pixel_reasoner.train.plan_machine import plan_machine
+        made = plan_machine(run, options.gpus, turns=options.turns, turn_tokens=options.turn_tokens)
+        return made.lines(options.price, options.gpus)
+    shape = load_shape(options.like or run.model)
+    if isinstance(run, RlRun):
+        planned = plan(run, options.gpus, options.memory_gib, options.like)
+        lines = planned.lines(run, options.memory_gib)
+        return [*lines, *_time_lines(run, options, shape, _rl_workload(run, planned, options))]
+    work = _sft_workload(run, options)
+    return [*_sft_memory_lines(run, options, shape, work), *_time_lines(run, options, shape, work)]
+
+
+def _time_lines(
+    run: SftRun | RlRun, options: PlanOptions, shape: Shape, work: Workload
+) -> list[str]:
+    gpu = find_listed_gpu(options.gpu)
+    seconds = step_seconds(shape, work, gpu, options.gpus, is_lora=bool(run.lora_rank))
+    parts = {
+        "generation": seconds.prefill + seconds.decode,
+        "update": max(seconds.compute, seconds.network),
+        "weight sync": seconds.sync,
+    }
+    shown = ", ".join(f"{value:.1f} s {name}" for name, value in parts.items() if value)
+    lines = [
+        f"computed time on {options.gpus} {options.gpu}: {seconds.step:.1f} s per gradient step "
+        f"({shown}); limited by: {seconds.limit}"
+    ]
+    if steps := _num_steps(run, work):
+        hours = steps * seconds.step / 3600
+        cost = f", {hours * options.gpus * options.price:,.0f} at {options.price:g} per GPU hour"
+        lines.append(
+            f"{steps:,} steps: {hours:,.1f} h, {hours * options.gpus:,.0f} GPU hours"
+            f"{cost if options.price else ''}"
+        )
+    return lines
+
+
+def _num_steps(run: SftRun | RlRun, work: Workload) -> int:
+    """Return the number of gradient steps of a run; 0 if its data cannot be counted."""
+    if int(run.trl.get("max_steps", -1)) > 0:
+        return int(run.trl["max_steps"])
+    if isinstance(run, SftRun):
+        paths = [Path(one) for one in run.traces]
+        files = [path / TRACES if path.is_dir() else path for path in paths]
+        count = sum(path.read_bytes().count(b"\n") for path in files if path.is_file())
+        return math.ceil(count * float(run.trl.get("num_train_epochs", 1.0)) / work.sequences)
+    if run.questions or run.pixelworld is None:
+        return 0
+    count = run.pixelworld.count * len(run.pixelworld.families) * run.group_size
+    return math.ceil(count * float(run.trl.get("num_train_epochs", 3.0)) / run.minibatch)
+
+
+def _budgets(run: SftRun | RlRun, options: PlanOptions) -> PixelBudgets:
+    settings = folder_settings(model_folder(options.like or run.model))
+    return settings.budgets or get_dialect(settings.dialect).budgets
+
+
+def _result_tokens(budgets: PixelBudgets, options: PlanOptions) -> float:
+    """Return the tokens of all results of operations of a rollout."""
+    crop = budgets.crop.max_px / budgets.multiple**2
+    return (options.turns - 1) * (crop + RESULT_TEXT_TOKENS)
+
+
+def _rl_workload(run: RlRun, planned: Plan, options: PlanOptions) -> Workload:
+    budgets, generated = _budgets(run, options), options.turns * options.turn_tokens
+    results = _result_tokens(budgets, options)
+    visual = options.visual_tokens(budgets)
+    prompt = _TEXT_TOKENS + visual
+    sizes = planned.batch_sizes
+    return Workload(
+        sequences=run.minibatch,
+        sequence_tokens=prompt + generated + results,
+        visual_tokens=visual + results,
+        micro_batches=sizes.accumulation,
+        prompts=run.minibatch / run.group_size,
+        prompt_tokens=prompt,
+        generated_tokens=generated,
+        rollouts_at_once=min(run.rollouts_at_once, sizes.rollouts_per_process),
+        steps_per_sync=sizes.minibatches_per_sync,
+    )
+
+
+def _sft_workload(run: SftRun, options: PlanOptions) -> Workload:
+    budgets = _budgets(run, options)
+    results = _result_tokens(budgets, options)
+    visual = options.visual_tokens(budgets)
+    generated = options.turns * options.turn_tokens
+    micro, accumulation = sft_batch(run)
+    return Workload(
+        sequences=micro * accumulation * options.gpus,
+        sequence_tokens=_TEXT_TOKENS + visual + generated + results,
+        visual_tokens=visual + results,
+        micro_batches=accumulation,
+    )
+
+
+def sft_batch(run: SftRun) -> tuple[int, int]:
+    """Return the sequences of a micro-batch, and the micro-batches of a gradient step."""
+    micro = int(run.trl.get("per_device_train_batch_size", 1))
+    return micro, int(run.trl.get("gradient_accumulation_steps", 128))
+
+
+def _sft_memory_lines(run: SftRun, options: PlanOptions, shape: Shape, work: Workload) -> list[str]:
+    micro, accumulation = sft_batch(run)
+    states = _states(run, shape, options.gpus)
+    is_checkpointed = bool(run.trl.get("gradient_checkpointing", False))
+    activations = _activations(micro, shape, work.sequence_tokens, is_checkpointed=is_checkpointed)
+    total = (states + activations) / GIB
+    if total > options.memory_gib:
+        raise UsageError(
+            expected=f"a run that fits into {options.memory_gib:g} GiB per GPU",
+            got=f"about {total:.0f} GiB ({states / GIB:.0f} weights and optimizer, {activations / GIB:.0f} activations)",
+            fix="use more GPUs, lora_rank, gradient_checkpointing, or a smaller per_device_train_batch_size",
+        )
+    return [
+        f"GPUs: {options.gpus}, {options.memory_gib:g} GiB each",
+        f"gradient step: {work.sequences:,} traces: {micro} per GPU at once x {accumulation} x {options.gpus} GPUs, about "
+        f"{work.sequence_tokens:,.0f} tokens each",
+        f"estimated memory per GPU: {states / GIB:.1f} GiB weights, gradients and optimizer, "
+        f"{activations / GIB:.1f} GiB activations; {total:.1f} of {options.memory_gib:g} GiB",
+    ]
 
 
 class Plan(NamedTuple):
@@ -113,7 +282,7 @@ def plan(run: RlRun, gpus: int, gpu_gib: float, like: str | None = None) -> Plan
         prompt_tokens=prompt,
         rollout_tokens=rollout,
         states_bytes=_states(run, shape, gpus),
-        activations_bytes=_activations(sums, shape, rollout),
+        activations_bytes=_activations(sums.micro_batch, shape, rollout),
         generator_bytes=_generator(run, shape, rollout, gpus, gpu_gib * GIB),
         is_time_shared=run.vllm is not None and run.vllm.colocated_memory > 0,
     )
@@ -180,7 +349,7 @@ def _picture_tokens(budgets: PixelBudgets) -> int:
     return max(budgets.picture.max_px // unit, 16 * budgets.frame.max_px // unit)
 
 
-def _states(run: RlRun, shape: Shape, gpus: int) -> float:
+def _states(run: SftRun | RlRun, shape: Shape, gpus: int) -> float:
     if run.lora_rank:
         # LoRA on 7 matrices per layer: rank x (in + out), about 4 x hidden each.
         adapters = shape.layers * 7 * run.lora_rank * 4 * shape.hidden
@@ -188,10 +357,13 @@ def _states(run: RlRun, shape: Shape, gpus: int) -> float:
     return shape.parameters * _STATES_BYTES / gpus
 
 
-def _activations(sums: BatchSizes, shape: Shape, tokens: int) -> float:
-    """Return bytes of checkpoints between layers (2 each), plus one layer: about 34 times the hidden size (arXiv 2205.05198)."""
-    per_token = shape.hidden * (2 * shape.layers + 34)
-    return float(sums.micro_batch * tokens * per_token)
+def _activations(micro: int, shape: Shape, tokens: float, *, is_checkpointed: bool = True) -> float:
+    """Return bytes of activations: about 34 times the hidden size for each layer (arXiv 2205.05198).
+
+    With gradient checkpointing those of one layer, and 2 bytes times the hidden size between layers.
+    """
+    per_token = 2 * shape.layers + 34 if is_checkpointed else 34 * shape.layers
+    return micro * tokens * shape.hidden * per_token
 
 
 def _generator(run: RlRun, shape: Shape, tokens: int, gpus: int, gpu_bytes: float) -> float:

@@ -50,6 +50,7 @@ from pixel_reasoner.train.hardware import (
 from pixel_reasoner.train.rollouts import GeneratedRollout
 from pixel_reasoner.train.timing import PHASES, StepTimer
 
+IGNORED_LABEL = -100
 _SECONDS = ("step", "between", *PHASES)
 _MEMORY = ("memory_gib", "peak_memory_gib", "cuda_memory_gib")
 _SUMS = ("generated", "trained", "generation_flops", "update_flops", "peak_flops")
@@ -74,7 +75,8 @@ class StepMeter:
         self._clear()
 
     def _clear(self) -> None:
-        self._batches: list[tuple[torch.Tensor, torch.Tensor, int | None]] = []
+        self._batches: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        """ids, mask of tokens, and mask of tokens with a loss"""
         self._num_generated = self._generation_flops = 0.0
 
     def start(self) -> None:
@@ -117,11 +119,10 @@ class StepMeter:
         if "completion_ids" in inputs:
             ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
             mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-            self._batches.append((ids, mask, inputs["completion_ids"].shape[1]))
-        elif "input_ids" in inputs:
-            ids = inputs["input_ids"]
-            mask = inputs.get("attention_mask")
-            self._batches.append((ids, torch.ones_like(ids) if mask is None else mask, None))
+            self._batches.append((ids, mask, inputs["completion_mask"].bool()))
+        else:  # TRL computes the logits of labels only
+            is_scored = inputs["labels"][:, 1:] != IGNORED_LABEL
+            self._batches.append((inputs["input_ids"], inputs["attention_mask"], is_scored))
 
     def finish(self, trainer: Any) -> dict[str, float]:
         """Return the metrics of the step, over all processes. Collective."""
@@ -145,10 +146,10 @@ class StepMeter:
 
     def _update_work(self) -> tuple[Work, float]:
         work, trained = Work(), 0
-        for ids, mask, num_logits in self._batches:
-            for row, is_token in zip(ids.cpu(), mask.cpu().bool(), strict=True):
+        for ids, mask, scored in self._batches:
+            rows = zip(ids.cpu(), mask.cpu().bool(), scored.sum(dim=1).tolist(), strict=True)
+            for row, is_token, head in rows:
                 sequence = row[is_token]
-                head = None if num_logits is None else int(is_token[-num_logits:].sum())
                 pictures = picture_tokens(sequence, self.placeholders)
                 work += sequence_work(self.shape, len(sequence), pictures, head_tokens=head)
                 trained += len(sequence)
