@@ -134,7 +134,10 @@ def _box_kinds(row: InspectionRow) -> tuple[BoxKind, ...]:
         return ()
     if not row.findings:
         return ("proposal",) * len(row.proposals)
-    return tuple("tolerated" if one.is_tolerated else one.severity for one in row.findings)
+    kinds: list[BoxKind] = [
+        "tolerated" if one.is_tolerated else one.severity for one in row.findings
+    ]
+    return tuple(kinds)
 
 
 def _outcome(row: InspectionRow) -> str:
