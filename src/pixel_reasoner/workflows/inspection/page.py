@@ -132,11 +132,9 @@ def _box_kinds(row: InspectionRow) -> tuple[BoxKind, ...]:
     """Return the kind of each box that a photo shows: its findings, or the places that were proposed."""
     if row.trace_ids and (not row.findings or len(row.trace_ids) > 1):
         return ()
-    if not row.findings:
-        return ("proposal",) * len(row.proposals)
-    kinds: list[BoxKind] = [
-        "tolerated" if one.is_tolerated else one.severity for one in row.findings
-    ]
+    kinds: list[BoxKind] = ["proposal"] * len(row.proposals)
+    if row.findings:
+        kinds = ["tolerated" if one.is_tolerated else one.severity for one in row.findings]
     return tuple(kinds)
 
 
