@@ -113,9 +113,17 @@ def runs(draw):
     )
 
 
-@given(runs())
+def advance(rollouts: AsyncRollouts, num_polls: int) -> None:
+    """Generate between two syncs, as the thread of rollouts on a server does."""
+    for _ in range(num_polls):
+        rollouts._start_groups(None)
+        if rollouts._running:
+            rollouts._advance()
+
+
+@given(runs(), st.sampled_from([0, 1, 30, 200]))
 @settings(max_examples=60, deadline=None)
-def test_staleness_is_bounded_and_no_question_is_lost_or_repeated(rollouts):
+def test_staleness_is_bounded_and_no_question_is_lost_or_repeated(rollouts, num_polls):
     sizes, used = rollouts.sizes, []
     for _ in range(5):
         first_unused = list(rollouts.unused_numbers)
@@ -124,6 +132,7 @@ def test_staleness_is_bounded_and_no_question_is_lost_or_repeated(rollouts):
         assert rollouts.metrics["async/max_staleness"] <= sizes.max_staleness
         assert len(rollouts._running) <= sizes.max_running
         used += groups
+        advance(rollouts, num_polls)
         left = rollouts.unused_numbers
         assert left == sorted(left)
         assert set(first_unused) - set(left) <= set(first_unused)

@@ -492,6 +492,21 @@ def test_two_processes_send_their_own_requests_and_train_one_policy(vllm, tmp_pa
 
 
 @real
+def test_asynchronous_rollouts_continue_with_the_weights_of_each_update(vllm, tmp_path):
+    trl = 'save_strategy = "no"\n'
+    run = write_run(tmp_path, vllm.url, "max_staleness = 1", trl)
+    text = run.read_text().replace("save_steps = 1\n", "").replace("max_steps = 2", "max_steps = 4")
+    run.write_text(text)
+    train_rl(RlRun.read(run))
+    rows = log_of(tmp_path)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert_sampled_from_the_policy(rows[:1])  # later ones have tokens of older policies
+    assert {row["async/max_staleness"] for row in rows} <= {0.0, 1.0}
+    assert sum(row["async/staleness"] for row in rows) > 0
+    assert all(row["sampling/sampling_logp_difference/mean"] < 0.1 for row in rows)
+
+
+@real
 def test_a_server_without_the_routes_of_training_is_one_line(vllm, run, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "pixel_reasoner.train.vllm_client.VllmClient.schema", lambda self: {"paths": {}}

@@ -102,6 +102,8 @@ class AsyncRollouts:
         self.metrics: dict[str, float] = {}
         """metrics of the last policy sync"""
         self._sync = -1
+        self._is_taken = True
+        """whether the groups of the current sync were taken, so that the next sync uses those that start now"""
         self._groups: list[_Group] = []
         """groups that were started and not used, oldest first"""
         self._running: dict[int, _Running] = {}
@@ -129,8 +131,7 @@ class AsyncRollouts:
             InputError: unusable media.
             EndpointError: the server that generates does not answer.
         """
-        self._sync += 1
-        self._continue_with_new_weights()
+        self._begin_sync()
         while not self._is_ready():
             self._start_groups(settings)
             self._advance()
@@ -144,6 +145,10 @@ class AsyncRollouts:
         """Interrupt all rollouts."""
         self.source.interrupt()
         self._running.clear()
+
+    def _begin_sync(self) -> None:
+        self._sync, self._is_taken = self._sync + 1, False
+        self._continue_with_new_weights()
 
     def _is_ready(self) -> bool:
         """Return whether enough groups are finished, and no other one would become too stale if these are used now."""
@@ -160,6 +165,7 @@ class AsyncRollouts:
 
     def _take_groups(self) -> list[list[GeneratedRollout]]:
         taken, self._groups = self._split()
+        self._is_taken = True
         staleness = [self._sync - one.sync for one in taken]
         assert max(staleness) <= self.sizes.max_staleness
         self.metrics = {
@@ -179,7 +185,8 @@ class AsyncRollouts:
     def _start_groups(self, settings: RunSettings) -> None:
         """Start groups as long as their staleness is bounded and the batch has room."""
         sizes = self.sizes
-        most_groups = (sizes.max_staleness + 1) * sizes.groups_per_sync
+        num_syncs = sizes.max_staleness + (0 if self._is_taken else 1)
+        most_groups = num_syncs * sizes.groups_per_sync
         most_running = sizes.max_running - sizes.group_size
         while len(self._groups) < most_groups and len(self._running) <= most_running:
             number, question = next(self.questions)

@@ -42,9 +42,8 @@ class BackgroundRollouts(AsyncRollouts):
         """
         with self._lock:
             self._raise_error()
-            self._sync += 1
             self._settings = settings
-            self._continue_with_new_weights()
+            self._begin_sync()
         self._start_thread()
         with self._lock:
             while not self._is_ready():
