@@ -190,6 +190,14 @@ def test_equal_checksums_of_other_weights_are_an_error(fake, tmp_path):
         servers.load(version_of("run-2", "/weights/22"))
 
 
+def test_a_folder_that_the_server_cannot_load_is_an_error_at_once(fake, tmp_path):
+    servers = servers_of(fake, tmp_path, wait_s=60.0)
+    fake.cannot_load = True
+    with pytest.raises(EndpointError, match=r"/weights/1 as a folder.*Repo id.*the same path"):
+        servers.load(version_of("run-1", "/weights/1"))
+    assert fake.paths().count("/collective_rpc") == 1
+
+
 def test_an_adapter_has_a_new_name_in_each_update_and_the_old_one_is_unloaded(fake, tmp_path):
     servers = servers_of(fake, tmp_path)
     for number in (1, 2):
@@ -464,6 +472,16 @@ def test_a_run_samples_from_the_policy_after_every_update(vllm, tmp_path, text, 
     assert [row["step"] for row in rows] == [1, 2]
     assert_sampled_from_the_policy(rows)
     assert not (tmp_path / "out" / "vllm-weights").exists()
+
+
+@real
+def test_a_difference_of_log_probabilities_above_the_limit_stops_the_run(vllm, run, tmp_path):
+    path = write_run(tmp_path, vllm.url, vllm="max_logprob_difference = 1e-12")
+    code, _, err = run("train", "rl", path)
+    assert code == 2
+    (line,) = [line for line in err.splitlines() if "max_logprob_difference" in line]
+    assert "in step 1" in line
+    assert not (tmp_path / "out" / "model").exists()
 
 
 @real
