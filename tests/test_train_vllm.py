@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,6 +28,7 @@ from clusters.vllm_process import (
 from pixel_reasoner.errors import EndpointError, UsageError
 from pixel_reasoner.models.folder import model_folder
 from pixel_reasoner.train.config import RlRun
+from pixel_reasoner.train.folder import save_run_settings, training_folder
 from pixel_reasoner.train.rl import train_rl
 from pixel_reasoner.train.turn_source import ContinuousTurnSource, TurnRequest
 from pixel_reasoner.train.vllm_check import check_servers
@@ -309,11 +312,26 @@ def rl(**more: object) -> RlRun:
             {"vllm": {"url": ("http://x",)}, "trl": {"generation_kwargs": {"a": 1}}},
             "generation_kwargs",
         ),
+        ({"vllm": {"url": ("http://x",)}, "trl": {"loss_type": "vespo"}}, "token_truncate"),
     ],
 )
 def test_invalid_options_fail_before_anything_is_loaded(more, message):
     with pytest.raises(UsageError, match=message):
         rl(**{**more, "vllm": VllmOptions(**more["vllm"])})
+
+
+def test_a_resumed_run_may_name_other_servers(tmp_path):
+    first, second = (
+        RlRun(out=str(tmp_path), questions=("q",), vllm=VllmOptions(url=(url,)))
+        for url in ("http://a", "http://b")
+    )
+    save_run_settings(first)
+    args = SimpleNamespace(process_index=0)
+    with training_folder(second, args):
+        pass
+    engine = dataclasses.replace(first, vllm=None)
+    with pytest.raises(UsageError, match="vllm"), training_folder(engine, args):
+        pass
 
 
 def checked(fake: FakeVllm, **more: object):
