@@ -21,7 +21,7 @@ import torch
 from trl import GRPOTrainer
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import EndpointError
+from pixel_reasoner.errors import EndpointError, PixelReasonerError
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.schema.question import Question
@@ -274,13 +274,13 @@ class PixelReasonerTrainer(CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
     def _run_generator(
         self, questions: list[Question], settings: RunSettings
     ) -> list[GeneratedRollout]:
-        """Return rollouts. An error of a vLLM server in one process is raised in all of them."""
+        """Return rollouts. With vLLM servers, an error in one process is raised in all of them."""
         if self.publisher is None:
             return self.generator.run(questions, settings)
         error, rollouts = None, list[GeneratedRollout]()
         try:
             rollouts = self.generator.run(questions, settings)
-        except EndpointError as found:
+        except PixelReasonerError as found:
             error = found
         distributed.raise_together(error)
         return rollouts
