@@ -63,7 +63,7 @@ def build_tree(root: Path, count: int) -> None:
 
 def smaller(toml: str, sizes: dict[str, object]) -> str:
     """Return a run file with smaller sizes and without vLLM."""
-    toml = re.sub(r"^(use_vllm|vllm_\w+) = .*\n", "", toml, flags=re.M)
+    toml = re.sub(r"^\[vllm\]\n(.+\n)*", "", toml, flags=re.M)
     for name, value in sizes.items():
         toml = re.sub(rf"^{name} = [^#\n]*", f"{name} = {value} ", toml, flags=re.M)
     return toml
@@ -168,7 +168,12 @@ def main() -> None:
         root = Path(folder)
         build_tree(root, given.count)
         write_data(root / "data", given.count)
-        variables = {"DATA": str(root / "data"), "LABELLER": address, "LABELLER_MODEL": "any"}
+        variables = {
+            "DATA": str(root / "data"),
+            "LABELLER": address,
+            "LABELLER_MODEL": "any",
+            "VLLM": "true",
+        }
         variables |= {"GPUS": "1", "WORKERS": "1"}
         tool = ".venv/bin/pixel-reasoner"
         steps = {

@@ -47,7 +47,7 @@ class Drawing:
             f'<text x="{x:g}" y="{y:g}" class="{kind}" text-anchor="{anchor}">{escape(text)}</text>'
         )
 
-    def box(
+    def box(  # noqa: PLR0913 - a place, a size and what stands in it
         self, name: str, x: float, y: float, w: float, h: float, *lines: str, kind: str = "box"
     ) -> None:
         self.boxes[name] = (x, y, w, h)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,6 +28,7 @@ from clusters.vllm_process import (
 from pixel_reasoner.errors import EndpointError, UsageError
 from pixel_reasoner.models.folder import model_folder
 from pixel_reasoner.train.config import RlRun
+from pixel_reasoner.train.folder import save_run_settings, training_folder
 from pixel_reasoner.train.rl import train_rl
 from pixel_reasoner.train.turn_source import ContinuousTurnSource, TurnRequest
 from pixel_reasoner.train.vllm_check import check_servers
@@ -190,6 +193,14 @@ def test_equal_checksums_of_other_weights_are_an_error(fake, tmp_path):
         servers.load(version_of("run-2", "/weights/22"))
 
 
+def test_a_folder_that_the_server_cannot_load_is_an_error_at_once(fake, tmp_path):
+    servers = servers_of(fake, tmp_path, wait_s=60.0)
+    fake.cannot_load = True
+    with pytest.raises(EndpointError, match=r"/weights/1 as a folder.*Repo id.*the same path"):
+        servers.load(version_of("run-1", "/weights/1"))
+    assert fake.paths().count("/collective_rpc") == 1
+
+
 def test_an_adapter_has_a_new_name_in_each_update_and_the_old_one_is_unloaded(fake, tmp_path):
     servers = servers_of(fake, tmp_path)
     for number in (1, 2):
@@ -301,11 +312,26 @@ def rl(**more: object) -> RlRun:
             {"vllm": {"url": ("http://x",)}, "trl": {"generation_kwargs": {"a": 1}}},
             "generation_kwargs",
         ),
+        ({"vllm": {"url": ("http://x",)}, "trl": {"loss_type": "vespo"}}, "token_truncate"),
     ],
 )
 def test_invalid_options_fail_before_anything_is_loaded(more, message):
     with pytest.raises(UsageError, match=message):
         rl(**{**more, "vllm": VllmOptions(**more["vllm"])})
+
+
+def test_a_resumed_run_may_name_other_servers(tmp_path):
+    first, second = (
+        RlRun(out=str(tmp_path), questions=("q",), vllm=VllmOptions(url=(url,)))
+        for url in ("http://a", "http://b")
+    )
+    save_run_settings(first)
+    args = SimpleNamespace(process_index=0)
+    with training_folder(second, args):
+        pass
+    engine = dataclasses.replace(first, vllm=None)
+    with pytest.raises(UsageError, match="vllm"), training_folder(engine, args):
+        pass
 
 
 def checked(fake: FakeVllm, **more: object):
@@ -464,6 +490,16 @@ def test_a_run_samples_from_the_policy_after_every_update(vllm, tmp_path, text, 
     assert [row["step"] for row in rows] == [1, 2]
     assert_sampled_from_the_policy(rows)
     assert not (tmp_path / "out" / "vllm-weights").exists()
+
+
+@real
+def test_a_difference_of_log_probabilities_above_the_limit_stops_the_run(vllm, run, tmp_path):
+    path = write_run(tmp_path, vllm.url, vllm="max_logprob_difference = 1e-12")
+    code, _, err = run("train", "rl", path)
+    assert code == 2
+    (line,) = [line for line in err.splitlines() if "max_logprob_difference" in line]
+    assert "in step 1" in line
+    assert not (tmp_path / "out" / "model").exists()
 
 
 @real

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 IMAGE, END = 5, 2
+LOADING_ERROR = "Worker failed with error 'Repo id must use alphanumeric chars'."
 REPLIES = json.loads((Path(__file__).parent / "vllm_cpu" / "replies.json").read_text())
 
 
@@ -35,7 +36,7 @@ class FakeVllm(ThreadingHTTPServer):
         self.repeats = 4
         self.delay_s = 0.0
         self.replies = copy.deepcopy(REPLIES)
-        self.ignores_weights = False
+        self.ignores_weights = self.cannot_load = False
         self.logprob_of: Callable[[str], float] = lambda folder: -0.5 - 0.001 * len(folder)
         self.aborted: set[str] = set()
         self.restart()
@@ -61,6 +62,10 @@ class FakeVllm(ThreadingHTTPServer):
         """Return status and body of a reply."""
         if path == "/inference/v1/generate":
             return self._generate(body)
+        if path == "/collective_rpc" and self.cannot_load:
+            return 500, {
+                "error": {"message": f"Call to collective_rpc method failed: {LOADING_ERROR}"}
+            }
         self._change(path, body)
         if path == "/weight_info":
             return 200, {"weight_version": self.version}

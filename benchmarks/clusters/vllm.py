@@ -37,6 +37,7 @@ from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.train import rl
+from pixel_reasoner.train.callbacks import quiet_libraries
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.rollouts import GeneratedRollout, token_type_ids_name
 from pixel_reasoner.train.trl_config import trl_config
@@ -50,7 +51,10 @@ STOPS_EVERY = 3
 TIE_LOGITS = 1e-3
 MAX_DIFFERENCE = 1e-3
 """floor of the mean difference between log-probabilities of vLLM and of the trained model, both in 32 bits"""
-OPTIONS = {"--max-num-seqs": "16"}
+OPTIONS = {
+    "--max-num-seqs": "16",
+    "--limit-mm-per-prompt": json.dumps({"image": 64, "video": 0}),
+}
 RUN = """
 out = "{out}"
 questions_per_sync = {questions}
@@ -200,8 +204,9 @@ def measure_ids(server: VllmProcess, folder: Path) -> list[record.Result]:
 
 
 def log_of(out: Path) -> list[dict[str, float]]:
-    """Return the rows of the gradient steps in a log."""
-    rows = map(json.loads, (out / "log.jsonl").read_text().splitlines())
+    """Return the rows of the gradient steps in a log; none without a log."""
+    path = out / "log.jsonl"
+    rows = map(json.loads, path.read_text().splitlines() if path.exists() else [])
     return [row for row in rows if "loss" in row]
 
 
@@ -325,7 +330,7 @@ def kill_once(
     steps = [row["step"] for row in rows]
     if process.returncode or steps != list(range(1, STEPS_OF_KILLED + 1)):
         problem = problem or f"exit {process.returncode}, steps {steps}: {err[-300:]}"
-    worst = max(row["sampling/sampling_logp_difference/mean"] for row in rows)
+    worst = max((row["sampling/sampling_logp_difference/mean"] for row in rows), default=0.0)
     if worst > MAX_DIFFERENCE:
         problem = problem or f"log-probabilities differ by {worst:.1e}"
     return Killed(at_request, stops, not problem, problem), spare
@@ -359,6 +364,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     words = sys.argv[1:] or ["ids", "rl", f"kills={RUNS}"]
     counts = [int(one.partition("=")[2] or RUNS) for one in words if one.startswith("kills")]
+    quiet_libraries()
     started = time.monotonic()
     results: list[record.Result] = []
     with tempfile.TemporaryDirectory() as name:

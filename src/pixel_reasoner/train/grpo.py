@@ -20,7 +20,7 @@ import torch
 from trl import GRPOTrainer
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import EndpointError
+from pixel_reasoner.errors import EndpointError, PixelReasonerError
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.schema.question import Question
@@ -297,16 +297,18 @@ class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixi
     def _generate_together(
         self, generate: Callable[[], list[GeneratedRollout]]
     ) -> list[GeneratedRollout]:
-        """Return generated rollouts, and measure them. An error of a server in one process is raised in all of them."""
+        """Return generated rollouts, and measure them. With vLLM servers, an error in one process is raised in all."""
         error, rollouts = None, list[GeneratedRollout]()
         with self.meter.phase("generation"):
             try:
                 rollouts = generate()
-            except EndpointError as found:
+            except PixelReasonerError as found:
                 error = found
             self.meter.add_rollouts(rollouts, is_remote=self.publisher is not None)
         if self.publisher is not None:
             distributed.raise_together(error)
+        elif error is not None:
+            raise error
         self.meter.wait_for_ranks(self)
         return rollouts
 

@@ -38,6 +38,8 @@ _CHECK_TIMEOUT_S = 10.0
 _INFO_TIMEOUT_S = 25.0
 """timeout of /server_info, which collects the environment first (10 s on two cores)"""
 _RETRYABLE = frozenset({408, 429})
+_LOADING_FAILED = "collective_rpc method failed"
+"""text of the reply if a worker cannot load weights; another failure has other texts"""
 _MISSING_LOGPROB = -9999.0
 """vLLM's value for a log-probability that is not a number"""
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.2, 5.0
@@ -152,11 +154,24 @@ class VllmClient:
     # --- weights ---
 
     def reload(self, folder: str) -> None:
-        """Load all weights from a model folder, and drop everything computed with older weights."""
+        """Load all weights from a model folder, and drop everything computed with older weights.
+
+        Raises:
+            ServerDown: the server does not answer.
+            EndpointError: it cannot load the folder, which ends vLLM.
+        """
         self.post("/pause?mode=abort")
-        self.post(
-            "/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": folder}}
-        )
+        arguments = {"weights_path": folder}
+        try:
+            self.post("/collective_rpc", {"method": "reload_weights", "kwargs": arguments})
+        except ServerDown as error:
+            if _LOADING_FAILED not in str(error):
+                raise
+            raise EndpointError(
+                expected=f"{folder} as a folder of weights for {self.url}",
+                got=one_line(error),
+                fix="start the server again, with the model of the run and with the folder of weights_dir under the same path",
+            ) from error
         # The worker has dropped its encoder cache; a scheduler that still counts on it ends the server.
         self.post("/reset_encoder_cache")
         if not self.post("/reset_prefix_cache").get("success"):
@@ -245,7 +260,7 @@ class VllmClient:
             raise EndpointError(
                 expected=f"a reply of {_route(path)} of the vLLM server {self.url}",
                 got=f"status {response.status_code}: {_text(response)}",
-                fix=_fix_of_status(response.status_code),
+                fix=_fix(response.status_code, _text(response)),
             )
         try:
             found = response.json()
@@ -285,9 +300,16 @@ def _text(response: Response) -> str:
         return one_line(ValueError(response.text))
 
 
-def _fix_of_status(status: int) -> str:
+def _fix(status: int, text: str) -> str:
+    r"""Return the fix for a rejected request.
+
+    >>> _fix(400, "At most 16 image(s) may be provided in one prompt.")
+    'start the server with more pictures per prompt: --limit-mm-per-prompt \'{"image": 64, "video": 0}\''
+    """
     if status in (401, 403):
         return f"give the server's --api-key in {KEY_VARIABLE}, and start it as docs/rl.md shows"
+    if "image(s)" in text:
+        return 'start the server with more pictures per prompt: --limit-mm-per-prompt \'{"image": 64, "video": 0}\''
     return "start the server as docs/rl.md shows"
 
 

@@ -103,6 +103,14 @@ def check_vllm(
         )
     if options.update == "adapter" and not has_lora:
         raise _wrong('lora_rank with update = "adapter"', "none", "set lora_rank, or remove update")
+    if trl.get("loss_type") == "vespo" and not str(
+        trl.get(f"{IMPORTANCE_SAMPLING}mode", "")
+    ).startswith("token_"):
+        raise _wrong(
+            f'{IMPORTANCE_SAMPLING}mode = "token_truncate" or "token_mask" under [trl] with loss_type = "vespo"',
+            str(trl.get(f"{IMPORTANCE_SAMPLING}mode", "none")),
+            "set one",
+        )
     if unknown := set(trl.get("generation_kwargs") or ()):
         raise _wrong(
             "no generation_kwargs with [vllm]",
