@@ -35,7 +35,7 @@ from pixel_reasoner.train.config import SftRun
 from pixel_reasoner.train.layout import Layout, check_batch_size, save_layout
 from pixel_reasoner.train.processes import fingerprint
 from pixel_reasoner.train.sft import TraceCollator
-from pixel_reasoner.train.sharding import start_processes, wrapped_classes
+from pixel_reasoner.train.sharding import sharding_options, start_processes, wrapped_classes
 from pixel_reasoner.train.trl_config import sft_batches
 
 pytestmark = [
@@ -84,6 +84,15 @@ def test_sharding_is_set_at_one_place(tmp_path, top, trl, message):
     path.write_text(f'traces = "a"\nout = "b"\n{top}\n[trl]\n{trl}\n')
     with pytest.raises(UsageError, match=message):
         SftRun.read(path)
+
+
+def test_an_option_of_deepspeed_that_trl_has_is_refused(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'traces = "a"\nout = "b"\nsharding = "zero3"\n[trl.deepspeed.bf16]\nenabled = true\n'
+    )
+    with pytest.raises(UsageError, match=r"set bf16 under \[trl\]"):
+        sharding_options(SftRun.read(path))
 
 
 @pytest.mark.parametrize(
