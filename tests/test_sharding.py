@@ -33,9 +33,9 @@ from pixel_reasoner.models.local import LocalModel, load_processor
 from pixel_reasoner.train.checkpoints import find_checkpoint_problem
 from pixel_reasoner.train.config import SftRun
 from pixel_reasoner.train.layout import Layout, check_batch_size, save_layout
-from pixel_reasoner.train.processes import fingerprint
+from pixel_reasoner.train.processes import check_processes, fingerprint
 from pixel_reasoner.train.sft import TraceCollator
-from pixel_reasoner.train.sharding import start_processes, wrapped_classes
+from pixel_reasoner.train.sharding import sharding_options, start_processes, wrapped_classes
 from pixel_reasoner.train.trl_config import sft_batches
 
 pytestmark = [
@@ -56,7 +56,9 @@ SHARDINGS = [
 def data(tmp_path_factory) -> Path:
     """Folder with traces and questions, some of them without pictures."""
     folder = tmp_path_factory.mktemp("data")
-    write_traces(folder / "traces", 4, 4)
+    write_traces(
+        folder / "traces", 6, 6
+    )  # a multiple of 6: epochs end equally with 1, 2 and 3 processes
     write_questions(folder / "questions", 4)
     return folder
 
@@ -86,6 +88,15 @@ def test_sharding_is_set_at_one_place(tmp_path, top, trl, message):
         SftRun.read(path)
 
 
+def test_an_option_of_deepspeed_that_trl_has_is_refused(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'traces = "a"\nout = "b"\nsharding = "zero3"\n[trl.deepspeed.bf16]\nenabled = true\n'
+    )
+    with pytest.raises(UsageError, match=r"set bf16 under \[trl\]"):
+        sharding_options(SftRun.read(path))
+
+
 @pytest.mark.parametrize(
     ("variable", "sharding"), [("ACCELERATE_USE_FSDP", ""), ("ACCELERATE_USE_DEEPSPEED", "fsdp2")]
 )
@@ -95,6 +106,12 @@ def test_a_configuration_of_accelerate_with_other_sharding_is_refused(
     monkeypatch.setenv(variable, "true")
     with pytest.raises(UsageError, match="set sharding = "):
         start_processes(sft(data, tmp_path, sharding=sharding))
+
+
+def test_processes_that_would_train_alone_are_refused(monkeypatch, data, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="each process would train alone"):
+        check_processes(sft(data, tmp_path), SimpleNamespace(world_size=1))
 
 
 def test_one_process_on_several_gpus_is_refused(monkeypatch, data, tmp_path):

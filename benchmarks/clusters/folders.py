@@ -19,6 +19,7 @@ import trl
 from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer, Qwen2VLImageProcessor
 
 from pixel_reasoner.models.folder import BUNDLED_MODELS
+from pixel_reasoner.models.patches import select_cpu_of_deepspeed
 from pixel_reasoner.tiny.build import SPECIAL_TOKENS
 
 CLASSES = {
@@ -46,6 +47,7 @@ _VISION = {
 
 def build_folder(model_type: str, folder: Path, seed: int = 0) -> Path:
     """Write a model folder with random weights, and return it."""
+    select_cpu_of_deepspeed()
     prefix, video, patch_size = CLASSES[model_type]
     tokenizer = _tokenizer()
     with torch.random.fork_rng(devices=[]):

@@ -72,6 +72,7 @@ def _fork(command: Command, rank: int, port: int) -> int:
     }
     if command.processes > 1:
         os.environ.update(launched)
+    torch.set_num_threads(1)  # processes share the cores
     code = 1
     try:
         _call(command.arguments)

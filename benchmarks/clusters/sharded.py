@@ -1,30 +1,30 @@
 """FSDP2 and DeepSpeed ZeRO-2/3 on two processes against one: losses, shards, resumed and killed runs, and the model folder.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=src:benchmarks python -m clusters.sharded [FOLDER]
+    OMP_NUM_THREADS=1 PYTHONPATH=src:benchmarks python -m clusters.sharded [FOLDER [PART...]]
 
-Runs go through `pixel-reasoner train sft|rl run.toml`. Processes are forked with the environment of torchrun (`forked`); two kills
+With a folder, parts whose results are in it are not repeated. Runs go through `pixel-reasoner train sft|rl run.toml`. Processes are forked with the environment of torchrun (`forked`); two kills
 use torchrun itself. RL has scripted rollouts (`scripted`), because sampled rollouts depend on the number of processes.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pixel_reasoner.train.rl
 import pixel_reasoner.train.sft  # noqa: F401 - shared by all forks
 from clusters.folders import CLASSES, build_folder
 from clusters.forked import Command, run
-from clusters.record import Result, save
+from clusters.record import Result, print_table, save
 from clusters.sharded_runs import (
     generated,
     largest_difference,
@@ -42,7 +42,8 @@ STEPS = 20
 FLOOR = 1e-3
 NUM_KILLS = 10
 """of which the last two are under torchrun"""
-TRAINED = {"all weights": 0, "LoRA": 4}
+TRAINED = {0: "all weights", 4: "LoRA"}
+"""rank of the LoRA -> what is trained"""
 PACKAGES = ("torch", "transformers", "accelerate", "trl", "peft", "deepspeed")
 
 
@@ -52,8 +53,10 @@ class Runs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.results: list[Result] = []
-        self.traces = write_traces(folder / "traces", 12, 6)
-        self.questions = write_questions(folder / "questions", 4)
+        self.traces, self.questions = folder / "traces", folder / "questions"
+        if not self.questions.exists():
+            write_traces(self.traces, 12, 6)
+            write_questions(self.questions, 4)
 
     def train(self, processes: int, kind: str, path: Path) -> Path:
         """Train a run to its end, and return the path of its TOML file."""
@@ -96,26 +99,20 @@ def command(processes: int, kind: str, path: Path) -> Command:
     return Command(processes, arguments, str(path.with_suffix(".log")))
 
 
-def bundled_model(runs: Runs) -> dict[str, Path]:
-    """Run every kind of sharding on the bundled model, and return the runs of warm-start tuning."""
-    tuned: dict[str, Path] = {}
-    for trained, lora_rank in TRAINED.items():
-        for kind, toml, data in (("sft", sft_toml, runs.traces), ("rl", rl_toml, runs.questions)):
-            stem = f"{kind}-{lora_rank}"
-            options = {"steps": STEPS, "lora_rank": lora_rank}
-            one = runs.train(1, kind, toml(runs.folder / f"{stem}-one.toml", data, **options))
-            for sharding in SHARDINGS:
-                path = runs.folder / f"{stem}-{sharding}.toml"
-                two = runs.train(2, kind, toml(path, data, **options, sharding=sharding))
-                name = f"{sharding}, {trained}, {kind.upper()}, 2 processes"
-                runs.record_losses(name, one, two)
-                if kind == "rl":
-                    runs.record(
-                        name, "greedy turns equal to one process", lambda o=one, t=two: _equal(o, t)
-                    )
-                else:
-                    tuned[f"{sharding}, {trained}"] = two
-    return tuned
+def bundled_model(runs: Runs, kind: str, lora_rank: int) -> None:
+    """Run every kind of sharding on the bundled model."""
+    toml, data = (sft_toml, runs.traces) if kind == "sft" else (rl_toml, runs.questions)
+    options = {"steps": STEPS, "lora_rank": lora_rank}
+    stem = f"{kind}-{lora_rank}"
+    one = runs.train(1, kind, toml(runs.folder / f"{stem}-one.toml", data, **options))
+    for sharding in SHARDINGS:
+        path = runs.folder / f"{stem}-{sharding}.toml"
+        two = runs.train(2, kind, toml(path, data, **options, sharding=sharding))
+        name = f"{sharding}, {TRAINED[lora_rank]}, {kind.upper()}, 2 processes"
+        runs.record_losses(name, one, two)
+        if kind == "rl":
+            measure = "greedy turns of the engine equal to one process"
+            runs.record(name, measure, lambda two=two: _equal(one, two))
 
 
 def _equal(one: Path, two: Path) -> tuple[str, bool]:
@@ -124,39 +121,35 @@ def _equal(one: Path, two: Path) -> tuple[str, bool]:
     return f"{same} of {len(first)}", same == len(first) > 0
 
 
-def random_folders(runs: Runs) -> None:
-    """Tune folders of Qwen2.5-VL and Qwen3-VL with random weights."""
-    for model_type in CLASSES:
-        folder = build_folder(model_type, runs.folder / f"folder-{model_type}")
-        traces = runs.folder / f"traces-{model_type}"
-        options = ["--count", "6", "--family", "attribute", "--model", str(folder)]
-        run(Command(1, ["synth", "pixelworld", *options, "--out", str(traces)], os.devnull))
-        stem = f"{runs.folder}/{model_type}"
-        options = {"steps": STEPS, "model": folder}
-        one = runs.train(1, "sft", sft_toml(Path(f"{stem}-one.toml"), traces, **options))
-        for sharding in SHARDINGS:
-            path = Path(f"{stem}-{sharding}.toml")
-            two = runs.train(2, "sft", sft_toml(path, traces, **options, sharding=sharding))
-            runs.record_losses(f"{sharding}, {model_type} with random weights, SFT", one, two)
+def random_folder(runs: Runs, model_type: str) -> None:
+    """Tune a folder of Qwen2.5-VL or Qwen3-VL with random weights."""
+    folder = build_folder(model_type, runs.folder / f"folder-{model_type}")
+    traces = runs.folder / f"traces-{model_type}"
+    options = ["--count", "6", "--family", "attribute", "--model", str(folder)]
+    run(Command(1, ["synth", "pixelworld", *options, "--out", str(traces)], os.devnull))
+    top = {"steps": STEPS, "model": folder}
+    one = runs.train(1, "sft", sft_toml(runs.folder / f"{model_type}-one.toml", traces, **top))
+    for sharding in SHARDINGS:
+        path = runs.folder / f"{model_type}-{sharding}.toml"
+        two = runs.train(2, "sft", sft_toml(path, traces, **top, sharding=sharding))
+        name = f"{sharding}, {model_type} with random weights, SFT, 2 processes"
+        runs.record_losses(name, one, two)
 
 
-def resumed(runs: Runs, tuned: dict[str, Path]) -> None:
+def resumed(runs: Runs, lora_rank: int) -> None:
     """Continue runs of two processes with one and with three, from the middle."""
     steps = STEPS // 2
-    for name, _ in tuned.items():
-        sharding, trained = name.split(", ")
-        stem = f"{sharding}-{TRAINED[trained]}"
-        options = {"steps": steps, "batch_size": 6, "sharding": sharding}
-        options["lora_rank"] = TRAINED[trained]
-        path = runs.folder / f"whole-{stem}.toml"
-        whole = runs.train(2, "sft", sft_toml(path, runs.traces, **options))
+    for sharding in SHARDINGS:
+        options = {"batch_size": 6, "sharding": sharding, "lora_rank": lora_rank}
+        path = runs.folder / f"whole-{sharding}-{lora_rank}.toml"
+        whole = runs.train(2, "sft", sft_toml(path, runs.traces, steps=steps, **options))
         for processes in (1, 3):
-            path = runs.folder / f"resumed-{stem}-{processes}.toml"
+            path = runs.folder / f"resumed-{sharding}-{lora_rank}-{processes}.toml"
             again = runs.train(processes, "sft", resumed_toml(path, whole, steps // 2))
             runs.record(
-                f"{name}, saved by 2 processes, resumed on {processes}",
-                f"largest difference of {steps} losses",
-                lambda o=whole, t=again: _within(o, t),
+                f"{sharding}, {TRAINED[lora_rank]}, saved by 2 processes, resumed on {processes}",
+                f"largest difference of {steps} losses to 2 processes",
+                lambda whole=whole, again=again: _within(whole, again),
                 f"{FLOOR:g}",
             )
 
@@ -166,48 +159,49 @@ def _within(one: Path, two: Path) -> tuple[str, bool]:
     return f"{value:.1e}", value <= FLOOR
 
 
-def loaded(runs: Runs, tuned: dict[str, Path]) -> None:
-    """Ask the model folders of all runs a question."""
+def loaded(runs: Runs) -> None:
+    """Ask the model folders of the runs a question."""
     picture = str(next((runs.traces / "media").glob("*.png")))
-    folders = {name: path.with_suffix("") / "model" for name, path in tuned.items()}
-    for name, folder in folders.items():
-        log = str(folder.with_name("ask.log"))
-        arguments = ["ask", "Which letter?", "--image", picture, "--model", str(folder)]
-        code = run(Command(1, [*arguments, "--max-new-tokens", "16"], log))
-        runs.record(
-            f"{name}, SFT", "`ask` with the model folder", lambda c=code: (f"exit code {c}", not c)
-        )
+    for lora_rank, trained in TRAINED.items():
+        for sharding in SHARDINGS:
+            out = runs.folder / f"sft-{lora_rank}-{sharding}"
+            arguments = ["ask", "Which letter?", "--image", picture, "--model", str(out / "model")]
+            code = run(Command(1, [*arguments, "--max-new-tokens", "16"], str(out / "ask.log")))
+            name = f"{sharding}, {trained}, SFT, 2 processes"
+            runs.record(
+                name,
+                "`ask` with the model folder",
+                lambda code=code: (f"exit code {code}", not code),
+            )
 
 
 # --- kills ---
 
 
-def killed(runs: Runs, tuned: dict[str, Path]) -> None:
-    """Kill one or all processes at random times, and continue with the same command."""
-    draws, same = random.Random(0), 0
-    names = [name for name in tuned if name.endswith("all weights")]
-    for number in range(NUM_KILLS):
-        name = names[number % len(names)]
-        sharding = name.split(", ")[0]
-        path = runs.folder / f"killed-{number}.toml"
-        text = tuned[name].read_text().replace(f'"{tuned[name].stem}"', f'"{path.stem}"')
-        path.write_text(text.replace("save_steps = 10", "save_steps = 3"))
-        under_torchrun = number >= NUM_KILLS - 2
-        victim = "all processes" if number % 2 else "one process"
-        stopped = _kill(path, draws, all_processes=bool(number % 2), torchrun=under_torchrun)
-        code = _torchrun(path).wait() if under_torchrun else run(command(2, "sft", path))
-        difference = largest_difference(tuned[name], path) if not code else float("inf")
-        has_model = (path.with_suffix("") / "model" / "model.safetensors").exists()
-        same += not code and difference <= FLOOR and has_model
-        print(
-            f"kill {number}: {sharding}, {victim} after step {stopped}: {difference:.1e}",
-            flush=True,
-        )
+def killed(runs: Runs, number: int) -> None:
+    """Kill one or all processes at a random time, and continue with the same command."""
+    sharding = SHARDINGS[number % len(SHARDINGS)]
+    whole = runs.folder / f"sft-0-{sharding}.toml"
+    path = runs.folder / f"killed-{number}.toml"
+    text = whole.read_text().replace(f'"{whole.stem}"', f'"{path.stem}"')
+    path.write_text(text.replace("save_steps = 10", "save_steps = 3"))
+    under_torchrun = number >= NUM_KILLS - 2
+    victim = "all processes" if number % 2 else "one process"
+    seed = random.Random(number)
+    stopped = _kill(path, seed, all_processes=bool(number % 2), torchrun=under_torchrun)
+    code = _torchrun(path).wait() if under_torchrun else run(command(2, "sft", path))
+
+    def finished() -> tuple[str, bool]:
+        assert not code, f"exit code {code}"
+        assert (path.with_suffix("") / "model" / "model.safetensors").exists()
+        return _within(whole, path)
+
+    launcher = "torchrun" if under_torchrun else "forked"
     runs.record(
-        f"SIGKILL of one or all of 2 processes, {NUM_KILLS} runs",
-        "finished by the same command with the losses of an uninterrupted run",
-        lambda: (f"{same} of {NUM_KILLS}", same == NUM_KILLS),
-        f"{NUM_KILLS}",
+        f"{sharding}, SIGKILL of {victim} after step {stopped} of {STEPS} ({launcher}), same command again",
+        f"largest difference of {STEPS} losses to an uninterrupted run",
+        finished,
+        f"{FLOOR:g}",
     )
 
 
@@ -242,24 +236,43 @@ def _torchrun(path: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
 
-def main(folder: Path) -> None:
-    started = time.monotonic()
+PARTS: dict[str, Callable[[Runs], None]] = {
+    **{
+        f"{kind}-{rank}": lambda runs, kind=kind, rank=rank: bundled_model(runs, kind, rank)
+        for kind in ("sft", "rl")
+        for rank in TRAINED
+    },
+    **{name: lambda runs, name=name: random_folder(runs, name) for name in CLASSES},
+    "ask": loaded,
+    **{f"resume-{rank}": lambda runs, rank=rank: resumed(runs, rank) for rank in TRAINED},
+    **{f"kill-{n}": lambda runs, n=n: killed(runs, n) for n in range(NUM_KILLS)},
+}
+
+
+def main(folder: Path, parts: Sequence[str] = ()) -> int:
+    """Run parts without results, and save the results when all parts have some."""
     assert threading.active_count() == 1, "processes are forked"
-    runs = Runs(folder)
-    tuned = bundled_model(runs)
-    random_folders(runs)
-    loaded(runs, tuned)
-    resumed(runs, tuned)
-    killed(runs, tuned)
-    save("sharded", runs.results, PACKAGES, seconds=time.monotonic() - started)
-    if not all(one.passed for one in runs.results):
-        sys.exit(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in parts or PARTS:
+        path = folder / f"results-{part}.json"
+        if path.exists():
+            continue
+        started, runs = time.monotonic(), Runs(folder)
+        PARTS[part](runs)
+        seconds = time.monotonic() - started
+        path.write_text(json.dumps({"seconds": seconds, "results": runs.results}))
+        print_table(part, runs.results)
+    paths = [folder / f"results-{part}.json" for part in PARTS]
+    if not all(path.exists() for path in paths):
+        return 0
+    found = [json.loads(path.read_text()) for path in paths]
+    results = [Result(*one) for value in found for one in value["results"]]
+    save("sharded", results, PACKAGES, seconds=sum(value["seconds"] for value in found))
+    return int(not all(one.passed for one in results))
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        shutil.rmtree(sys.argv[1], ignore_errors=True)
-        main(Path(sys.argv[1]).absolute())
-    else:
-        with tempfile.TemporaryDirectory() as temporary:
-            main(Path(temporary))
+        sys.exit(main(Path(sys.argv[1]).absolute(), sys.argv[2:]))
+    with tempfile.TemporaryDirectory() as temporary:
+        sys.exit(main(Path(temporary)))

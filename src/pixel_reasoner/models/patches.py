@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import groupby
 from typing import Any
 
@@ -11,6 +12,12 @@ from transformers import AttentionInterface
 
 _BATCHED_SEGMENTS = "batched_segments_like_flash"
 """name contains "flash", so that transformers passes all segments with their boundaries in one call"""
+
+
+def select_cpu_of_deepspeed() -> None:
+    """Make DeepSpeed use the CPU where there is no GPU, without a warning. accelerate imports it, if installed, to save a model."""
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
 def optimize_vision_encoder(model: Any) -> None:

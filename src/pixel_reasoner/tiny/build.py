@@ -24,6 +24,7 @@ from transformers import (
 from pixel_reasoner.dialects import COMPACT
 from pixel_reasoner.files import atomic_folder, write_json
 from pixel_reasoner.models.folder import FolderSettings
+from pixel_reasoner.models.patches import select_cpu_of_deepspeed
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 
 BUDGETS = PixelBudgets(
@@ -178,6 +179,7 @@ def save_folder(
 ) -> None:
     """Write a `from_pretrained` folder atomically, with dialect and pixel budgets in `pixel_reasoner.json`."""
     settings = FolderSettings(dialect=COMPACT.name, budgets=BUDGETS, note=NOTE)
+    select_cpu_of_deepspeed()
     with atomic_folder(folder) as part:
         model.save_pretrained(part)
         processor.save_pretrained(part)

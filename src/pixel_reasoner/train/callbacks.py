@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 from transformers.utils import logging as transformers_logging
@@ -16,6 +14,7 @@ from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.files import atomic_writer, write_json
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.local import LocalModel
+from pixel_reasoner.models.patches import select_cpu_of_deepspeed
 from pixel_reasoner.reports import write_report
 from pixel_reasoner.reports.training_log import LOG, rewards_path
 from pixel_reasoner.rollout.ask import ask_many
@@ -119,12 +118,6 @@ def show_one_progress_line(trainer: Any) -> None:
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(ProgressBarCallback())
-
-
-def select_cpu_of_deepspeed() -> None:
-    """Make DeepSpeed use the CPU where there is no GPU, without a warning. accelerate imports it, if installed, to save a model."""
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
 def quiet_libraries() -> None:

@@ -48,8 +48,12 @@ def is_first_to_fail() -> bool:
         return True
 
 
-def check_processes(run: SftRun | RlRun) -> None:
+def check_processes(run: SftRun | RlRun, args: Any) -> None:
     """Raise an error if the processes of a run differ in package versions, settings or files. Collective.
+
+    Args:
+        run: the run.
+        args: TRL's configuration of the run.
 
     Raises:
         UsageError: the first difference, or processes that train alone.
@@ -57,12 +61,11 @@ def check_processes(run: SftRun | RlRun) -> None:
     expected = num_processes()
     if expected == 1:
         return
-    joined = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-    if joined != expected:
+    if args.world_size != expected:
         raise UsageError(
             expected=f"{expected} processes that train together",
-            got=f"a process group of {joined}: each process would train alone and write the same folder",
-            fix='start the run with torchrun, and set sharding = "fsdp2", "zero2" or "zero3", or nothing',
+            got=f"a group of {args.world_size} for the trainer: each process would train alone and write the same folder",
+            fix="start the run with torchrun, and remove use_cpu under [trl]",
         )
     found: list[Any] = [None] * expected
     torch.distributed.all_gather_object(found, fingerprint(run))

@@ -78,7 +78,7 @@ def train_rl(run: RlRun) -> Path:
     quiet_libraries()
     start_processes(run)
     args = trl_config(run)
-    check_processes(run)
+    check_processes(run, args)
     user_rewards = [load_reward(name) for name in run.reward_functions]
     with args.main_process_first():
         model = local_model(run.model)

@@ -79,7 +79,7 @@ def train_sft(run: SftRun) -> Path:
     quiet_libraries()
     start_processes(run)
     args = trl_config(run)
-    check_processes(run)
+    check_processes(run, args)
     # Wrong paths are reported before the settings of an existing folder are compared.
     with args.main_process_first():
         source = str(local_model(run.model))

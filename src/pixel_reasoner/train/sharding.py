@@ -17,7 +17,7 @@ import warnings
 from typing import Any
 
 import torch
-from accelerate import PartialState
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 
 from pixel_reasoner.errors import ModelError, UsageError
@@ -28,6 +28,14 @@ from pixel_reasoner.train.processes import num_processes
 _STAGES = {"zero2": 2, "zero3": 3}
 _SIZES_OF_MODEL = ("stage3_param_persistence_threshold", "stage3_prefetch_bucket_size")
 """settings of ZeRO-3 that transformers computes from the size of the model"""
+_OPTIONS_OF_TRL = {
+    "bf16": "bf16",
+    "gradient_clipping": "max_grad_norm",
+    "train_batch_size": "per_device_train_batch_size",
+    "train_micro_batch_size_per_gpu": "per_device_train_batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+}
+"""option of DeepSpeed -> the option of TRL that sets it"""
 _INSTALL = "DS_BUILD_OPS=0 pip install --no-build-isolation deepspeed"
 
 
@@ -38,8 +46,12 @@ def start_processes(run: SftRun | RlRun) -> None:
         UsageError: a launcher with another kind of sharding, no launcher on several GPUs, or DeepSpeed is missing.
     """
     _check_launcher(run.sharding)
-    if not run.sharding or PartialState._shared_state:
+    if not run.sharding:
         return
+    if PartialState._shared_state:
+        if torch.distributed.is_initialized():
+            return
+        AcceleratorState._reset_state(reset_partial_state=True)  # of an earlier run of this process
     if run.sharding in _STAGES:
         _check_deepspeed()
     _set_defaults_of_one_process()
@@ -81,18 +93,21 @@ def _deepspeed_config(run: SftRun | RlRun) -> dict[str, Any]:
     if stage == 3:
         # DeepSpeed's defaults keep weights below 100,000 elements whole in all processes.
         zero |= dict.fromkeys(_SIZES_OF_MODEL, "auto")
-    config: dict[str, Any] = {
-        "zero_optimization": zero,
-        "zero_allow_untested_optimizer": True,
-        "gradient_clipping": "auto",
-        "train_batch_size": "auto",
-        "train_micro_batch_size_per_gpu": "auto",
-        "gradient_accumulation_steps": "auto",
-        "bf16": {"enabled": "auto"},
-    }
     given = run.trl.get("deepspeed", {})
+    if automatic := [name for name in given if name in _OPTIONS_OF_TRL]:
+        raise UsageError(
+            expected="options of DeepSpeed that TRL does not have",
+            got=f"{automatic[0]} in the table deepspeed",
+            fix=f"set {_OPTIONS_OF_TRL[automatic[0]]} under [trl]",
+        )
     own = given.get("zero_optimization", {})
-    return {**config, **given, "zero_optimization": {**zero, **own, "stage": stage}}
+    return {
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": "auto"},
+        **{name: "auto" for name in _OPTIONS_OF_TRL if name != "bf16"},
+        **given,
+        "zero_optimization": {**zero, **own, "stage": stage},
+    }
 
 
 def set_wrapped_classes(args: Any, model: Any) -> None:
