@@ -132,9 +132,10 @@ def _box_kinds(row: InspectionRow) -> tuple[BoxKind, ...]:
     """Return the kind of each box that a photo shows: its findings, or the places that were proposed."""
     if row.trace_ids and (not row.findings or len(row.trace_ids) > 1):
         return ()
-    if not row.findings:
-        return ("proposal",) * len(row.proposals)
-    return tuple("tolerated" if one.is_tolerated else one.severity for one in row.findings)
+    kinds: list[BoxKind] = ["proposal"] * (0 if row.findings else len(row.proposals))
+    for one in row.findings:
+        kinds.append("tolerated" if one.is_tolerated else one.severity)
+    return tuple(kinds)
 
 
 def _outcome(row: InspectionRow) -> str:
