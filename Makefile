@@ -9,6 +9,7 @@
 #     make test-lowest    fast tests with the lowest versions of the dependencies
 #     make test-python    fast tests with another Python: make test-python PYTHON=python3.13
 #     make adapters       tests of the adapters for other harnesses, RL frameworks and the Gradio app, an environment each
+#     make h5p-player     H5P packages of lessons in a real player; the content types come from GitHub
 #     make clients        tests of the server with LiteLLM and inspect_ai, an environment each
 #     make vllm           tests with vLLM on the CPU, in an environment of its own: the server in front of it, and RL
 #     make clusters       about 40 minutes: training, evaluation and surveys as on a cluster, with small models
@@ -17,7 +18,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve lint check test test-slow browser tools h5p coverage dist test-dist test-lowest test-python adapters trackers clients vllm clusters space attack \
+.PHONY: install demo docs docs-serve lint check test test-slow browser tools h5p h5p-player coverage dist test-dist test-lowest test-python adapters trackers clients vllm clusters space attack \
 	format tiny benchmarks clean
 
 install: $(STAMP)
@@ -73,6 +74,19 @@ $(H5P):
 		|| echo "No npm: the test of H5P packages is skipped."
 
 h5p: $(H5P)
+
+# A real player, and the content types as their authors publish them: the last versions of two that need no build.
+H5P_LIBRARIES := h5p-image-hotspots h5p-image-hotspot-question h5p-question@521ef6c h5p-joubel-ui@b8aadde font-awesome h5p-transition h5p-text drop tether
+h5p-player: install browser
+	npm install --silent --ignore-scripts --no-audit --no-fund --no-save --prefix .cache/h5p @lumieducation/h5p-server@10.0.4 h5p-standalone@3.8.2
+	for one in $(H5P_LIBRARIES); do \
+		folder=.cache/h5p/git/$${one%@*}; \
+		test -d $$folder || git clone --quiet https://github.com/h5p/$${one%@*} $$folder || exit 1; \
+		case $$one in *@*) git -C $$folder checkout --quiet $${one#*@};; esac; \
+		name=$$($(BIN)/python -c 'import json, sys; print(json.load(open(sys.argv[1]))["machineName"])' $$folder/library.json); \
+		mkdir -p .cache/h5p/libraries; cp -rT $$folder .cache/h5p/libraries/$$name; \
+	done
+	$(BIN)/python -m pytest -q tests/test_lesson_player.py
 
 SOURCES := src tests benchmarks attacks
 # Files are the unit of distribution: a module's fixtures are made once.

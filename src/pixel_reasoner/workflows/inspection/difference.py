@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pixel_reasoner.schema.geometry import Size
-from pixel_reasoner.workflows.inspection.pictures import Array, opencv
+from pixel_reasoner.workflows.inspection.pictures import Array, opencv, strips
 
 NUM_LEVELS = 5
 CHANNEL_UNIT = 8
@@ -165,8 +165,12 @@ def deviations(difference_L: Sequence[Array], inverse_L: Sequence[Array]) -> lis
     cv2 = opencv()
     found = []
     for difference, inverse in zip(difference_L, inverse_L, strict=True):
-        one, two, three = cv2.split(np.abs(difference * inverse))
-        found.append(cv2.max(cv2.max(one, two), three))
+        largest = np.empty(difference.shape[:2], np.float32)
+        for rows in strips(len(largest)):
+            product = cv2.multiply(difference[rows], inverse[rows])
+            one, two, three = cv2.split(np.abs(product, out=product))
+            largest[rows] = cv2.max(cv2.max(one, two), three)
+        found.append(largest)
     return found
 
 

@@ -19,9 +19,10 @@ from pixel_reasoner.workflows.inspection.crops import numbered_picture, tiles, w
 from pixel_reasoner.workflows.inspection.golden import Comparison, GoldenSet, compare
 from pixel_reasoner.workflows.inspection.heat_maps import heat_map_path, read_heat_map
 from pixel_reasoner.workflows.inspection.library import GoldenLibrary
-from pixel_reasoner.workflows.inspection.pictures import Array, file_sha256, read_rgb, size_of
+from pixel_reasoner.workflows.inspection.pictures import Array, file_sha256, size_of
 from pixel_reasoner.workflows.inspection.places import Proposal
 from pixel_reasoner.workflows.inspection.proposals import heat_map_proposals, propose, with_decoys
+from pixel_reasoner.workflows.inspection.reading import read_rgb
 from pixel_reasoner.workflows.inspection.samples import Sample
 from pixel_reasoner.workflows.inspection.spec import InspectionSpec
 from pixel_reasoner.workflows.inspection.verdicts import Placed

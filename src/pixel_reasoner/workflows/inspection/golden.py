@@ -33,13 +33,13 @@ from pixel_reasoner.workflows.inspection.pictures import (
     detectable_px,
     file_sha256,
     opencv,
-    read_rgb,
     resized,
     scaling,
     size_of,
     working_scale,
 )
 from pixel_reasoner.workflows.inspection.places import crowding
+from pixel_reasoner.workflows.inspection.reading import read_rgb
 from pixel_reasoner.workflows.inspection.registration import (
     Prepared,
     Registration,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pixel_reasoner.workflows.inspection.pictures import Array, opencv
+from pixel_reasoner.workflows.inspection.pictures import Array, opencv, strips
 
 _CELL = 8
 """side of the cells in which light is fitted, working pixels"""
@@ -161,7 +161,10 @@ def _with_gain(picture: Array, gain: Array) -> Array:
     cv2 = opencv()
     size = (picture.shape[1], picture.shape[0])
     factor = cv2.resize(gain.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    values = cv2.add(picture, (_OFFSET,) * 4, dtype=cv2.CV_32F)
-    values = cv2.multiply(values, factor)
-    found: Array = cv2.convertScaleAbs(np.maximum(values, _OFFSET), beta=-_OFFSET)
+    found = np.empty_like(picture)
+    for rows in strips(picture.shape[0]):
+        values = cv2.add(picture[rows], (_OFFSET,) * 4, dtype=cv2.CV_32F)
+        cv2.multiply(values, factor[rows], values)
+        np.maximum(values, _OFFSET, out=values)
+        found[rows] = cv2.convertScaleAbs(values, beta=-_OFFSET)
     return found

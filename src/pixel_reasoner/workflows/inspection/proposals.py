@@ -24,11 +24,11 @@ _MAX_REFINED_SIDE = 1024
 """longest side of the pixels in which a box is measured"""
 _SHARP_SHARE, _FAINT_SHARE = 0.4, 0.3
 """pixels of a small and of a large defect differ at least by this share of its largest difference"""
-_CLEAR = 10.0
+_CLEAR = 6.0
 """standard deviations that are part of a large defect, however strong its middle is"""
 _SMALL_PX = 6
 """longest side of a small defect, whose blurred edge is wider than itself"""
-_FRAGMENT_SHARE = 0.5
+_FRAGMENT_SHARE = 0.3
 """fragments of a place whose largest difference is below this share of the largest of all are not part of the defect"""
 _MAX_SHARE = 0.6
 _MIN_DIFFERENCE = 2.5

@@ -28,7 +28,8 @@ from pixel_reasoner.workflows.inspection.metrics import (
     sized_mask,
     verdict_rates,
 )
-from pixel_reasoner.workflows.inspection.pictures import Array, read_rgb
+from pixel_reasoner.workflows.inspection.pictures import Array
+from pixel_reasoner.workflows.inspection.reading import read_rgb
 from pixel_reasoner.workflows.inspection.spec import InspectionSpec
 from pixel_reasoner.workflows.inspection.verdicts import (
     InspectionRow,
