@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.benchmark import row_counts, select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
+from pixel_reasoner.evals.benchmarks.neutral import read_jsonl
 from pixel_reasoner.evals.run import (
     Evaluation,
     evaluate as evaluate_plan,
@@ -26,6 +28,7 @@ from pixel_reasoner.rollout.strategies import SINGLE, check_strategy
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.runs.folder import check_run_settings
 from pixel_reasoner.runs.lock import FolderLock
+from pixel_reasoner.schema.media_url import allow_media_urls, check_local
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
@@ -67,6 +70,8 @@ class EvalSpec:
     """folder for pictures embedded in the benchmark's files; None: `media` in `out`"""
     allow_media: tuple[Path, ...] = ()
     """folders, in addition to `data`, from which its rows may name media"""
+    media_root: str | None = None
+    """URL that relative media paths of own rows are relative to; None: the folder of their file"""
     limit: int | None = None
     """number of rows to draw at random; None: all"""
     limit_seed: int = 0
@@ -124,8 +129,13 @@ def evaluate(
         UsageError: an unknown name, inconsistent values, or `out` contains a run with other settings.
         InputError: files of the benchmark are missing, or none of their rows is usable.
         OutputError: `out` cannot be written.
+        StorageError: an object store does not answer, or rejects the credentials.
     """
-    with FolderLock(spec.out):
+    check_local(spec.data, "--data")
+    check_local(spec.out, "--out")
+    check_local(spec.media, "--media")
+    roots = () if spec.media_root is None else (spec.media_root,)
+    with allow_media_urls(*roots), FolderLock(spec.out):
         return _evaluate(spec, progress or NoProgress(), model)
 
 
@@ -265,8 +275,17 @@ def _benchmark_questions(spec: EvalSpec) -> tuple[list[Question], dict[str, Any]
     """Return the questions of a benchmark, and its row counts."""
     name, data = spec.benchmark, _data_folder(spec.data, spec.benchmark)
     media = spec.media or spec.out / "media"
+    benchmark = get_benchmark(name)
+    if spec.media_root is not None:
+        if name != "jsonl":
+            raise UsageError(
+                expected="--media-root with the task jsonl, for own rows",
+                got=f"the task {name}",
+                fix="leave it out",
+            )
+        benchmark = replace(benchmark, read=partial(read_jsonl, media_root=spec.media_root))
     selection = select_questions(
-        get_benchmark(name),
+        benchmark,
         data.absolute(),
         media.absolute(),
         spec.limit,
