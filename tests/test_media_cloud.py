@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -665,6 +667,24 @@ def test_s3_a_run_stops_in_one_line_when_the_store_dies_and_continues_later(
     assert second.environment["AWS_SECRET_ACCESS_KEY"] not in text
 
 
+class _Expired(http.server.BaseHTTPRequestHandler):
+    """Server that answers like S3 to expired credentials: a HEAD request gets no reason."""
+
+    def do_HEAD(self):
+        self.send_response(400)
+        self.end_headers()
+
+    def do_GET(self):
+        content = b"<Error><Code>ExpiredToken</Code><Message>token hidden</Message></Error>"
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
 class _Liar(http.server.BaseHTTPRequestHandler):
     """Server whose objects end before their announced size."""
 
@@ -685,17 +705,36 @@ class _Liar(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_s3_an_object_that_ends_early_is_an_error_within_30_s(s3, monkeypatch):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Liar)
+@contextmanager
+def serving(handler: type, monkeypatch) -> Iterator[None]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
     fsspec.get_filesystem_class("s3").clear_instance_cache()
-    monkeypatch.setattr(object_store, "BACKOFF_S", (0.0, 0.1, 0.1))
-    started = time.monotonic()
     try:
-        with pytest.raises((InputError, StorageError), match="s3://bucket"):
-            OpenMedia([image("s3://bucket/a.png")])
+        yield
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_s3_an_object_that_ends_early_is_an_error_within_30_s(s3, monkeypatch):
+    monkeypatch.setattr(object_store, "BACKOFF_S", (0.0, 0.1, 0.1))
+    started = time.monotonic()
+    with (
+        serving(_Liar, monkeypatch),
+        pytest.raises((InputError, StorageError), match="s3://bucket"),
+    ):
+        OpenMedia([image("s3://bucket/a.png")])
     assert time.monotonic() - started < 30
+
+
+def test_s3_expired_credentials_end_the_run_and_are_not_shown(s3, monkeypatch):
+    with (
+        serving(_Expired, monkeypatch),
+        pytest.raises(
+            StorageError, match=r"missing, expired or wrong.*AWS_SESSION_TOKEN"
+        ) as caught,
+    ):
+        OpenMedia([image("s3://bucket/a.png")])
+    assert "hidden" not in str(caught.value)

@@ -17,7 +17,7 @@ from pixel_reasoner.errors import InputError, StorageError, install_command
 from pixel_reasoner.media.object_errors import RETRIED, Failure, failure_of, object_error
 from pixel_reasoner.schema.media_url import check_url
 
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 15.0
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 10.0
 """of one attempt of botocore"""
 MAX_WAIT_S = 20.0
 """after which a request is not attempted again"""
@@ -173,8 +173,11 @@ class ObjectStore:
             raise StorageError(expected=error.expected, got=error.got, fix=error.fix)
 
     def _failure_of_bucket(self, fs: Any, url: str, failure: Failure) -> Failure:
-        """Return why an object cannot be read, if the reason is its bucket or the credentials: a HEAD request has no reason."""
-        if failure is not Failure.DENIED or fs is None:
+        """Return why an object cannot be read, if the reason is its bucket or the credentials.
+
+        The reply to a HEAD request has no reason: expired credentials are 400 Bad Request.
+        """
+        if failure not in (Failure.DENIED, Failure.UNUSABLE) or fs is None:
             return failure
         try:
             fs.cat_file(url, start=0, end=1)

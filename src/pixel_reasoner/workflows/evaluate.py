@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from pixel_reasoner.evals.run import (
     task_settings,
 )
 from pixel_reasoner.evals.stats import is_correct
+from pixel_reasoner.media.remote_media import remote_version
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.hub import is_hub_id, local_dataset
 from pixel_reasoner.models.spec import ModelSpec
@@ -28,7 +30,7 @@ from pixel_reasoner.rollout.strategies import SINGLE, check_strategy
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.runs.folder import check_run_settings
 from pixel_reasoner.runs.lock import FolderLock
-from pixel_reasoner.schema.media_url import allow_media_urls, check_local
+from pixel_reasoner.schema.media_url import allow_media_urls, check_local, is_url
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
@@ -302,7 +304,21 @@ def _benchmark_questions(spec: EvalSpec) -> tuple[list[Question], dict[str, Any]
             got=f"none of {selection.read} in {data} ({reasons or 'it is empty'})",
             fix=_fix_of_rows(name),
         )
+    _check_store(selection.questions)
     return selection.questions, rows
+
+
+def _check_store(questions: Sequence[Question]) -> None:
+    """Ask the object store for the first medium, so that a store that does not answer is an error before a model is loaded.
+
+    Raises:
+        StorageError: it does not answer, or rejects the credentials.
+    """
+    media = (item for question in questions for item in question.media)
+    first = next((item for item in media if is_url(item.path)), None)
+    if first is not None:
+        with suppress(InputError):  # of this object alone
+            remote_version(first)
 
 
 def _fix_of_rows(benchmark: str) -> str:
