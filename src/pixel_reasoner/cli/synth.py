@@ -232,8 +232,7 @@ def synth(
         regions=traces.regions,
         labeller=labeller.spec(),
     )
-    summary = _synthesize(spec, cluster)
-    _print_summary(summary, out)
+    _print_summary(_synthesize(spec, cluster), out)
 
 
 def _synthesize(spec: SynthSpec, cluster: RayOptions) -> dict[str, Any]:

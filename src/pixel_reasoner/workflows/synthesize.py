@@ -136,11 +136,14 @@ def synthesize(
     settings = _settings(spec)
     roots = () if spec.media_root is None else (spec.media_root,)
     with allow_media_urls(*roots):
-        return _synthesize(spec, settings, progress or NoProgress())
+        return _synthesize(spec, settings, progress or NoProgress(), map_units)
 
 
 def _synthesize(
-    spec: SynthSpec, settings: SynthSettings, progress: ProgressReporter
+    spec: SynthSpec,
+    settings: SynthSettings,
+    progress: ProgressReporter,
+    map_units: MapUnits | None,
 ) -> dict[str, Any]:
     units = _units(spec, settings)
     opened = _labeller(spec, settings, settings.labelling) if settings.labelling else nullcontext()
