@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -90,14 +91,24 @@ def pixels(item: MediaItem) -> bytes:
     return OpenMedia([item]).image(SourceKey(0)).tobytes()
 
 
-def write_video(path: Path, num_frames: int = 160, **options: str) -> Path:
-    """Write a video of noise with a key frame per second and frames that depend on later ones."""
+def write_video(path: Path, num_frames: int = 160, *, varies: bool = False, **options: str) -> Path:
+    """Write a video of noise with a key frame per 20 frames, and frames that depend on later ones.
+
+    Args:
+        path: of the file.
+        num_frames: number of frames.
+        varies: whether the frame rate varies.
+        options: of the container.
+    """
     base = np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8)
     with av.open(str(path), "w", options=options) as file:
         stream = file.add_stream("libx264", rate=20, options={"preset": "ultrafast", "bf": "2"})
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 160, 90, "yuv420p", 20
         for number in range(num_frames):
             frame = av.VideoFrame.from_ndarray(np.roll(base, 3 * number, axis=1))
+            if varies:
+                frame.time_base = Fraction(1, 20)
+                frame.pts = number + number // 3 + 5 * (number > 50)
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
     return path
@@ -297,6 +308,7 @@ def videos(tmp_path_factory) -> dict[str, Path]:
     return {
         "end.mp4": write_video(folder / "end.mp4"),
         "start.mov": write_video(folder / "start.mov", movflags="faststart"),
+        "varies.mp4": write_video(folder / "varies.mp4", varies=True),
         "whole.mkv": write_video(folder / "whole.mkv", 40),
         "parts.mp4": write_video(folder / "parts.mp4", 40, movflags="frag_keyframe+empty_moov"),
     }
@@ -315,14 +327,14 @@ def frames_of(path: str, decoder=None, **part: float) -> list[tuple[float, bytes
 
 
 @pytest.mark.parametrize("part", [{}, {"start_s": 2.0, "end_s": 5.0}])
-@pytest.mark.parametrize("name", ["end.mp4", "start.mov"])
+@pytest.mark.parametrize("name", ["end.mp4", "start.mov", "varies.mp4"])
 def test_frames_of_a_sparse_video_are_those_of_the_file_for_a_part_of_its_bytes(
     videos, name, part, memory, allowed, small_is_sparse
 ):
     memory.pipe_file(f"/bucket/images/{name}", videos[name].read_bytes())
     assert frames_of(ROOT + name, **part) == frames_of(str(videos[name]), **part)
     share = object_store.OBJECTS.num_bytes_read / videos[name].stat().st_size
-    assert 0.05 < share < 0.5
+    assert 0.05 < share < 0.6  # the headers are a third of these short videos
     frames_of(ROOT + name, **part)
     again = object_store.OBJECTS.num_bytes_read / videos[name].stat().st_size
     assert again == share  # nothing is read twice
