@@ -47,6 +47,7 @@ from pixel_reasoner.sources.jsonl import question_of_row
 from pixel_reasoner.workflows.evaluate import EvalSpec, evaluate
 from pixel_reasoner.workflows.survey.questions import SurveyQuestion
 from pixel_reasoner.workflows.survey.run import SurveySpec, survey_rows
+from pixel_reasoner.workflows.synthesize import SynthSpec, synthesize
 
 fsspec = pytest.importorskip("fsspec", reason="needs fsspec")
 
@@ -188,6 +189,13 @@ def test_the_option_of_a_command_ends_with_the_command(tmp_path, run):
     assert allowed_media_urls() == ()
     code, _, error = run("check", tmp_path, "--media-url", "https://example.org/")
     assert (code, error.count("\n")) == (2, 1)
+
+
+def test_a_url_on_the_command_line_is_allowed_by_that_alone(memory, run):
+    code, _, error = run("ask", "What is it?", "--image", ROOT + "none.png")
+    assert (code, error.count("\n")) == (2, 1)
+    assert f"{ROOT}none.png: no such object" in error
+    assert allowed_media_urls() == ()
 
 
 # --- pictures ---
@@ -521,6 +529,38 @@ def test_an_evaluation_over_urls_equals_one_over_files(memory, tmp_path):
     assert answers(tmp_path / "a") == answers(tmp_path / "b")
     for trace in load_run(tmp_path / "b"):  # a report of an own run needs no option
         assert pixels(trace.question.media[0])
+
+
+def test_traces_of_rows_with_urls_equal_those_of_files(memory, tmp_path):
+    """Boxes in pixels need the size of the picture in the store."""
+    row = {
+        "id": 1,
+        "image": "0.png",
+        "question": "Which colour?",
+        "answer": "red",
+        "boxes": [[10, 10, 30, 30]],
+    }
+    texts = []
+    for name, root in (("local", None), ("away", ROOT)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "rows.jsonl").write_text(json.dumps(row))
+        if root is None:
+            (folder / "0.png").write_bytes(picture())
+        else:
+            memory.pipe_file("/bucket/images/0.png", picture())
+        spec = SynthSpec(
+            source="jsonl",
+            out=tmp_path / f"{name}-run",
+            data=folder / "rows.jsonl",
+            model="pixel_reasoner",
+            media_root=root,
+        )
+        assert synthesize(spec)["count"] == 1
+        (trace,) = load_run(tmp_path / f"{name}-run")
+        texts.append([turn.text for turn in trace.turns])
+        assert pixels(trace.question.media[0]) == pixels(image(str(tmp_path / "local" / "0.png")))
+    assert texts[0] == texts[1]
 
 
 def test_a_survey_of_a_prefix_has_the_rows_of_the_folder(memory, tmp_path):
