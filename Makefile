@@ -18,7 +18,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve lint check test test-slow browser tools h5p h5p-player coverage dist test-dist test-lowest test-python adapters trackers clients vllm clusters space attack \
+.PHONY: install demo docs docs-serve lint check test test-slow browser tools h5p h5p-player coverage dist test-dist test-lowest test-python adapters cloud trackers clients vllm clusters space attack \
 	format tiny benchmarks clean
 
 install: $(STAMP)
@@ -157,6 +157,7 @@ adapters:
 	test -x .venv-fiftyone/bin/python || $(PYTHON) -m venv .venv-fiftyone
 	.venv-fiftyone/bin/python -m pip install --quiet --editable . fiftyone scikit-learn pytest hypothesis pyarrow
 	FIFTYONE_DO_NOT_TRACK=1 .venv-fiftyone/bin/python -m pytest -q tests/test_inspection_adapters.py
+	$(MAKE) cloud
 	$(MAKE) .venv-space/.installed
 	.venv-space/bin/python -m pytest -q tests/test_space.py
 	test -x .venv-verl/bin/python || $(PYTHON) -m venv .venv-verl
@@ -173,6 +174,17 @@ adapters:
 	.venv-openenv/bin/python -m pip install --quiet --editable . openenv==0.10.0 pytest hypothesis
 	.venv-openenv/bin/python -m pytest -q tests/test_openenv.py
 	$(MAKE) trackers
+
+# s3fs and a local S3 emulator with other versions of a few packages, in front of the packages of the main environment.
+.venv-cloud/.installed: $(STAMP)
+	test -x .venv-cloud/bin/python || $(PYTHON) -m venv .venv-cloud
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$(.venv-cloud/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/lock.pth"
+	.venv-cloud/bin/python -m pip install --quiet s3fs==2026.9.0 'moto[server]==5.2.5'
+	touch $@
+
+cloud: .venv-cloud/.installed
+	.venv-cloud/bin/python -m pytest -q tests/test_media_cloud.py
 
 # W&B and MLflow with the versions of the lock, next to the packages of the main environment: another torch would take gigabytes.
 trackers: install
@@ -213,11 +225,12 @@ vllm: install
 	$(BIN)/python -m pytest -q tests/test_server_vllm.py tests/test_train_vllm.py
 
 # Every cluster path with small models, a table of results, and docs/clusters.md.
-CLUSTER_PARTS := adapters schedulers sharded
-clusters: install
+CLUSTER_PARTS := adapters schedulers sharded vllm asynchronous
+clusters: install .venv-cloud/.installed
 	@failed=0; for one in $(CLUSTER_PARTS); do \
 		PYTHONPATH=benchmarks $(BIN)/python -m clusters.$$one || failed=1; \
-	done; $(BIN)/python docs/generate.py; PYTHONPATH=benchmarks $(BIN)/python -m clusters.record; exit $$failed
+	done; PYTHONPATH=benchmarks .venv-cloud/bin/python -m clusters.storage || failed=1; \
+	$(BIN)/python docs/generate.py; PYTHONPATH=benchmarks $(BIN)/python -m clusters.record; exit $$failed
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.
 ATTACKS := replies rows media servers folders full_disk kills kill_server scripts extensions api addresses

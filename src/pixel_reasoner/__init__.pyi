@@ -34,6 +34,7 @@ from .errors import (
     OutputError as OutputError,
     PixelReasonerError as PixelReasonerError,
     PluginError as PluginError,
+    StorageError as StorageError,
     UsageError as UsageError,
 )
 from .inspection_api import (
@@ -98,6 +99,9 @@ from .schema.events import (
 )
 from .schema.geometry import (
     Box as Box,
+)
+from .schema.media_url import (
+    allow_media_urls as allow_media_urls,
 )
 from .schema.question import (
     AnswerType as AnswerType,

@@ -23,6 +23,7 @@ from pixel_reasoner.evals.benchmarks import BENCHMARKS
 from pixel_reasoner.evals.compare import compare_runs
 from pixel_reasoner.evals.merge import merge
 from pixel_reasoner.media.context import UNSCALED, MediaContext
+from pixel_reasoner.media.inputs import check_exists
 from pixel_reasoner.model import Model
 from pixel_reasoner.models.api import GenerationModel, OnText
 from pixel_reasoner.models.registry import LoadedModel
@@ -216,19 +217,12 @@ def check_media(question: Question) -> tuple[str, ...]:
 
     Raises:
         InputError: a picture cannot be used, or a video or a folder of frames does not exist.
+        StorageError: an object store does not answer, or rejects the credentials.
     """
     if all(item.kind == "image" for item in question.media):
         return MediaContext(question, UNSCALED).notes
     for item in question.media:
-        path = Path(item.path)
-        if not (path.is_dir() if item.kind == "frames" else path.is_file()):
-            raise InputError(
-                expected="a folder of frames"
-                if item.kind == "frames"
-                else f"a file of one {item.kind}",
-                got=f"{path}, which {'is something else' if path.exists() else 'does not exist'}",
-                fix="check the path",
-            )
+        check_exists(item)
     return ()
 
 

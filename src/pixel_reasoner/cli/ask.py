@@ -41,6 +41,18 @@ if TYPE_CHECKING:
     from pixel_reasoner.api import MediaItem, Question, RolloutConfig, Trace
     from pixel_reasoner.models.registry import LoadedModel
 
+ImageOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image",
+        "-i",
+        metavar="PATH",
+        help="A picture file, or the URL of one: s3://bucket/a.jpg. May be repeated.",
+    ),
+]
+VideoOption = Annotated[
+    str | None, typer.Option("--video", metavar="PATH", help="A video file, or its URL.")
+]
 _ADDRESS = re.compile(r"(?:https?|ftp|s3|gs|data|file):", re.IGNORECASE)
 
 
@@ -112,10 +124,8 @@ class FileOptions:
 @with_groups
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
-    image: Annotated[
-        list[Path] | None, typer.Option("--image", "-i", help="A picture file. May be repeated.")
-    ] = None,
-    video: Annotated[Path | None, typer.Option("--video", help="A video file.")] = None,
+    image: ImageOption = None,
+    video: VideoOption = None,
     frames: Annotated[Path | None, typer.Option("--frames", help="A folder of frames.")] = None,
     page: Annotated[
         int | None,
@@ -259,7 +269,7 @@ def _check_question(question: str) -> None:
 
 
 def _media(
-    images: list[Path], video: Path | None, frames: Path | None, page: int | None
+    images: list[str], video: str | None, frames: Path | None, page: int | None
 ) -> tuple[MediaItem, ...]:
     from pixel_reasoner.api import MediaItem
 
@@ -281,15 +291,24 @@ def _media(
         raise UsageError(
             expected="--page with --image", got=f"--page and {used[0]}", fix="leave out --page"
         )
-    for name, path in [*(("--image", one) for one in images), ("--video", video)]:
-        if path is not None and _ADDRESS.match(str(path)):
-            raise UsageError(
-                expected=f"{name} with a local file",
-                got=f"the address {str(path).replace(':/', '://')}",
-                fix="download it first, for example with `curl -O ADDRESS`",
-            )
     if video is not None:
-        return (MediaItem(kind="video", path=str(video.absolute())),)
+        return (_named_item("--video", video, MediaItem(kind="video", path="")),)
     if frames is not None:
         return (MediaItem(kind="frames", path=str(frames.absolute())),)
-    return tuple(MediaItem(kind="image", path=str(path.absolute()), page=page) for path in images)
+    item = MediaItem(kind="image", path="", page=page)
+    return tuple(_named_item("--image", path, item) for path in images)
+
+
+def _named_item(option: str, path: str, item: MediaItem) -> MediaItem:
+    """Return an item of a file or URL that the user names on the command line, so that it may be read."""
+    from pixel_reasoner.schema.media_url import SCHEMES, is_url
+
+    if is_url(path):
+        return item.model_copy(update={"path": path}).restricted([path])
+    if _ADDRESS.match(path):
+        raise UsageError(
+            expected=f"{option} with a local file, or a URL of {', '.join(SCHEMES)}",
+            got=f"the address {path}",
+            fix="download it first, for example with `curl -O ADDRESS`",
+        )
+    return item.model_copy(update={"path": str(Path(path).absolute())})

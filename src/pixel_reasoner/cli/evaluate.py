@@ -13,6 +13,8 @@ from pixel_reasoner.cli.options import (
     AllowMediaOption,
     LocalOptions,
     MaxTurnsOption,
+    MediaRootOption,
+    MediaUrlOption,
     ModelOption,
     OperationOption,
     SamplingSeedOption,
@@ -68,6 +70,8 @@ class DataOptions:
         typer.Option("--out", "-o", help="Folder of the run. An existing run is resumed."),
     ] = None
     allow_media: AllowMediaOption = None
+    media_url: MediaUrlOption = None
+    media_root: MediaRootOption = None
 
 
 @dataclass(frozen=True)
@@ -264,6 +268,7 @@ def _eval_spec(
         compare=compare,
         perturb=world.disturb,
         allow_media=tuple(data.allow_media or ()),
+        media_root=data.media_root,
         cache=draw.cache,
         batch_size=draw.batch_size,
     )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pixel_reasoner.schema.settings import RolloutConfig
 
 ENDPOINT_VARIABLE = "PIXEL_REASONER_ENDPOINT"
+MEDIA_URL_VARIABLE = "PIXEL_REASONER_MEDIA_URL"
 ModelOption = Annotated[
     str,
     typer.Option(
@@ -91,6 +92,37 @@ AllowMediaOption = Annotated[
         "--allow-media",
         metavar="DIR",
         help="Also allow pictures and videos below this folder, if the data name any there. May be repeated.",
+    ),
+]
+
+
+def _allow_media_urls(context: typer.Context, prefixes: list[str] | None) -> list[str] | None:
+    """Allow the URL prefixes until the command ends."""
+    from pixel_reasoner.schema.media_url import set_media_urls
+
+    set_media_urls(prefixes or ())
+    context.call_on_close(lambda: set_media_urls(()))
+    return prefixes
+
+
+MediaUrlOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--media-url",
+        metavar="PREFIX",
+        envvar=MEDIA_URL_VARIABLE,
+        callback=_allow_media_urls,
+        help="Also read pictures and videos below this URL of an object store, for example s3://bucket/images/. May be"
+        " repeated.",
+    ),
+]
+MediaRootOption = Annotated[
+    str | None,
+    typer.Option(
+        "--media-root",
+        metavar="URL",
+        help="URL that relative media paths of own rows are relative to, for example s3://bucket/images/ [default: the folder of"
+        " the file]",
     ),
 ]
 TracesArgument = Annotated[Path, typer.Argument(help="A folder with traces.jsonl, or the file.")]

@@ -12,6 +12,7 @@ import typer
 from pixel_reasoner.cli.choices import completing, report_sections
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
+    MediaUrlOption,
     ScorerOption,
     given_options,
     reject_options,
@@ -97,6 +98,7 @@ def compare(
         ),
     ] = None,
     allow_media: AllowMediaOption = None,
+    media_url: MediaUrlOption = None,
 ) -> None:
     """Compare two or more runs over the same questions, with a paired test.
 
@@ -194,6 +196,7 @@ def report(
     references: ReferencesOption = False,
     section: SectionOption = None,
     allow_media: AllowMediaOption = None,
+    media_url: MediaUrlOption = None,
     training: TrainingOptions = TrainingOptions(),
 ) -> None:
     """Write a report as an HTML page that needs no network: metrics, charts and all traces of a run with boxes, crops and answers.

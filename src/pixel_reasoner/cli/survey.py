@@ -13,6 +13,7 @@ from pixel_reasoner.cli.options import (
     LocalOptions,
     MaxNewTokensOption,
     MaxTurnsOption,
+    MediaUrlOption,
     ModelOption,
     OperationOption,
     SamplingSeedOption,
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
     from pixel_reasoner.schema.settings import RolloutConfig
     from pixel_reasoner.workflow_api import SurveySpec, SurveySummary
 
+MediaArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MEDIA]...",
+        help="Pictures, clips, documents (PDF, TIFF), folders, globs, zip files, or tables (CSV, JSONL, Parquet) of paths;"
+        " URLs of objects, or below which all are asked about (s3://bucket/images/).",
+    ),
+]
 _MAX_SHOWN = 8
 
 
@@ -79,6 +88,7 @@ class MediaOptions:
         ),
     ] = 0
     allow_media: AllowMediaOption = None
+    media_url: MediaUrlOption = None
     shard: Annotated[
         str,
         typer.Option(
@@ -109,12 +119,7 @@ class AnswerOptions:
 
 @with_groups
 def survey(
-    media: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Pictures, clips, documents (PDF, TIFF), folders, globs, zip files, or tables (CSV, JSONL, Parquet) of paths."
-        ),
-    ] = None,
+    media: MediaArgument = None,
     questions: Annotated[
         Path,
         typer.Option(
@@ -172,7 +177,7 @@ def survey(
 
 def _spec(
     questions: Path,
-    media: list[Path],
+    media: list[str],
     out: Path,
     config: RolloutConfig,
     options: tuple[MediaOptions, AnswerOptions, int],
@@ -182,7 +187,7 @@ def _spec(
     divided, answers, report_rows = options
     return api.SurveySpec(
         questions=tuple(api.read_question_file(questions)),
-        media=tuple(map(str, media)),
+        media=tuple(media),
         watch=divided.watch,
         out=out,
         config=config,

@@ -13,6 +13,8 @@ import typer
 from pixel_reasoner.cli.choices import ANALYSES, FAMILIES, choice_option, completing, sources
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
+    MediaRootOption,
+    MediaUrlOption,
     ShardOption,
     given_options,
     reject_options,
@@ -45,6 +47,8 @@ class RowOptions:
         Path | None, typer.Option(help="Folder or file of the data set (not for pixelworld).")
     ] = None
     allow_media: AllowMediaOption = None
+    media_url: MediaUrlOption = None
+    media_root: MediaRootOption = None
     families: Annotated[
         str,
         typer.Option(
@@ -209,6 +213,7 @@ def synth(
         out=out,
         data=rows.data,
         allow_media=tuple(rows.allow_media or ()),
+        media_root=rows.media_root,
         families=rows.families,
         count=rows.count,
         per_scene=rows.per_scene,
@@ -227,8 +232,7 @@ def synth(
         regions=traces.regions,
         labeller=labeller.spec(),
     )
-    summary = _synthesize(spec, cluster)
-    _print_summary(summary, out)
+    _print_summary(_synthesize(spec, cluster), out)
 
 
 def _synthesize(spec: SynthSpec, cluster: RayOptions) -> dict[str, Any]:

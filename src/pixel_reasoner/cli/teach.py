@@ -12,6 +12,7 @@ import typer
 from pixel_reasoner.cli.choices import LESSON_FORMATS, completing
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
+    MediaUrlOption,
     given_options,
     reject_options,
     with_groups,
@@ -71,6 +72,7 @@ def teach(
     ] = None,
     source: SourceOptions = SourceOptions(),
     allow_media: AllowMediaOption = None,
+    media_url: MediaUrlOption = None,
 ) -> None:
     """Write a lesson: predict where to look, reveal where the model looked, explain in own words.
 

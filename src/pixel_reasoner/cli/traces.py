@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pixel_reasoner.cli.choices import EXPORT_FORMATS, choice_option
-from pixel_reasoner.cli.options import AllowMediaOption, TracesArgument, reject_options
+from pixel_reasoner.cli.options import (
+    AllowMediaOption,
+    MediaUrlOption,
+    TracesArgument,
+    reject_options,
+)
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.text import visible
 
@@ -33,6 +38,7 @@ def check(
         ),
     ] = False,
     allow_media: AllowMediaOption = None,
+    media_url: MediaUrlOption = None,
 ) -> None:
     """Check traces before training: answers, evidence, calls and pixels. Exit code 1 if anything is wrong.
 
@@ -78,6 +84,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
     to: Annotated[str, choice_option(EXPORT_FORMATS, "--to", help="The format.")] = "trl",
     allow_media: AllowMediaOption = None,
+    media_url: MediaUrlOption = None,
 ) -> None:
     """Write traces, or questions for RL, in other formats.
 
@@ -105,6 +112,7 @@ def import_(
     source: Annotated[Path, typer.Argument(help="A JSON file of PixelReasoner-SFT-Data.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the traces.")],
     allow_media: AllowMediaOption = None,
+    media_url: MediaUrlOption = None,
 ) -> None:
     """Import traces of PixelReasoner-SFT-Data. Every call is executed again; unusable rows are listed.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from pixel_reasoner.cli.help import CommandGroup, HelpCommand
-from pixel_reasoner.cli.options import reject_options, with_groups
+from pixel_reasoner.cli.options import MediaUrlOption, reject_options, with_groups
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.cli.ray import RayTrainOptions, ray_cluster
 from pixel_reasoner.errors import PreemptedError
@@ -174,6 +174,7 @@ def train_sft(
     run: RunArgument,
     planning: PlanningOptions = PlanningOptions(),
     cluster: RayTrainOptions = RayTrainOptions(),
+    media_url: MediaUrlOption = None,
 ) -> None:
     """Warm-start tuning on expert traces, with TRL. Resumes after a kill: run the command again.
 
@@ -208,6 +209,7 @@ def train_rl(
     run: RunArgument,
     planning: PlanningOptions = PlanningOptions(),
     cluster: RayTrainOptions = RayTrainOptions(),
+    media_url: MediaUrlOption = None,
 ) -> None:
     """Curiosity-driven RL, with TRL. Resumes after a kill: run the command again.
 

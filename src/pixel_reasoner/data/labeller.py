@@ -30,7 +30,9 @@ from pixel_reasoner.data.expert import ExpertConfig, zoom_box
 from pixel_reasoner.data.labels import Analysis, Task, findings_task, region_task
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.media.remote_media import remote_version
 from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import (
     Evidence,
     MediaItem,
@@ -266,13 +268,17 @@ def _key(model: str, text: str, media: tuple[MediaItem, ...], views: list[View])
         "model": model,
         "text": text,
         "media": [
-            [_digest(Path(m.path)), m.kind, m.start_s, m.end_s, *([m.page] if m.page else [])]
+            [_item_digest(m), m.kind, m.start_s, m.end_s, *([m.page] if m.page else [])]
             for m in media
         ],
         "views": views,
         "seen": LABELLER_BUDGETS.model_dump(mode="json"),
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _item_digest(item: MediaItem) -> str:
+    return remote_version(item) if is_url(item.path) else _digest(Path(item.path))
 
 
 def _digest(path: Path) -> str:

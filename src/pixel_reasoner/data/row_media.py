@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.media.images import check_picture
+from pixel_reasoner.media.remote_media import local_item
+from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, PixelBudgets
 
@@ -24,8 +26,11 @@ def open_row_media(question: Question, asked: Question, budgets: PixelBudgets) -
     """
     context = MediaContext(asked, budgets)  # decodes frames of clips and reads headers of pictures
     for item in question.media:
-        if item.kind == "image" and (path := Path(item.path)).is_absolute():
-            _check_picture(path, item.page, path.stat().st_mtime_ns)
+        is_fixed = is_url(item.path) or Path(item.path).is_absolute()
+        if item.kind == "image" and is_fixed:
+            with local_item(item, DEFAULT_MEDIA_LIMITS) as here:
+                path = Path(here.path)
+                _check_picture(path, item.page, path.stat().st_mtime_ns)
     return context
 
 

@@ -21,9 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixel_reasoner.files import path_exists
 from pixel_reasoner.plugin_checks import is_instance
 from pixel_reasoner.registry import Registry
+from pixel_reasoner.schema.media_url import media_exists
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.media_folders import data_folders, restricted_row
 from pixel_reasoner.sources.rows import SkippedRow, try_build
@@ -143,7 +143,7 @@ def select_questions(
             dropped.append(SkippedRow(row.id, "duplicate_id", "another row has this id"))
         elif not any(answer.strip() for answer in row.answer):
             dropped.append(SkippedRow(row.id, "no_answer", "expected an answer"))
-        elif missing := [m.path for m in row.media if not path_exists(Path(m.path))]:
+        elif missing := [m.path for m in row.media if not media_exists(m.path)]:
             dropped.append(SkippedRow(row.id, "missing_file", missing[0]))
         else:
             questions[row.id] = row

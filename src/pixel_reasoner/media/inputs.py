@@ -13,19 +13,21 @@ from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from PIL import Image, UnidentifiedImageError
 
 from pixel_reasoner.errors import InputError
+from pixel_reasoner.media.remote_media import remote_version
 from pixel_reasoner.media.store import MediaStore
+from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import MediaItem
 
 if TYPE_CHECKING:
     import numpy as np
 
     MediaInput: TypeAlias = str | Path | MediaItem | Image.Image | np.ndarray | bytes
-    """path of a picture, video or folder of frames; PIL image; uint8 array; file content as bytes"""
+    """path of a picture, video or folder of frames, or an allowed URL of an object store; PIL image; uint8 array; file content as bytes"""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
@@ -79,6 +81,8 @@ def _item(medium: Any, store: MediaStore | None) -> MediaItem:
 
 
 def _file(name: str | Path) -> MediaItem:
+    if isinstance(name, str) and is_url(name):
+        return MediaItem(kind=_kind(name), path=name)
     if _ADDRESS.match(str(name)):
         raise InputError(
             expected="a local file",
@@ -94,8 +98,33 @@ def _file(name: str | Path) -> MediaItem:
         )
     if path.is_dir():
         return MediaItem(kind="frames", path=str(path))
-    is_video = (mimetypes.guess_type(path.name)[0] or "").startswith("video/")
-    return MediaItem(kind="video" if is_video else "image", path=str(path))
+    return MediaItem(kind=_kind(path.name), path=str(path))
+
+
+def _kind(name: str) -> Literal["image", "video"]:
+    is_video = (mimetypes.guess_type(name)[0] or "").startswith("video/")
+    return "video" if is_video else "image"
+
+
+def check_exists(item: MediaItem) -> None:
+    """Raise an error unless the file, folder or object of a media item exists.
+
+    Raises:
+        InputError: it does not exist, is of another kind, or is a URL that is not allowed.
+        StorageError: an object store does not answer, or rejects the credentials.
+    """
+    if is_url(item.path):
+        remote_version(item)
+        return
+    path = Path(item.path)
+    if not (path.is_dir() if item.kind == "frames" else path.is_file()):
+        raise InputError(
+            expected="a folder of frames"
+            if item.kind == "frames"
+            else f"a file of one {item.kind}",
+            got=f"{path}, which {'is something else' if path.exists() else 'does not exist'}",
+            fix="check the path",
+        )
 
 
 def _stored(content: bytes, store: MediaStore | None) -> MediaItem:

@@ -39,6 +39,7 @@ _REJECTED_CLASSES = frozenset(
     }
 )
 """exceptions of botocore, google-auth, azure-core and huggingface_hub for missing or refused credentials"""
+_REGION_CODES = frozenset({"PermanentRedirect", "301", "AuthorizationHeaderMalformed"})
 _ABSENT_CLASSES = frozenset({"RepositoryNotFoundError", "RevisionNotFoundError"})
 _BUSY_NUMBERS = frozenset({errno.EBUSY, errno.EIO, getattr(errno, "EREMOTEIO", errno.EIO)})
 _TIME_CLASSES = frozenset({"FSTimeoutError", "ReadTimeoutError", "ConnectTimeoutError"})
@@ -51,6 +52,7 @@ class Failure(Enum):
     NO_BUCKET = "no such bucket"
     DENIED = "access denied"
     REJECTED = "the credentials are missing, expired or wrong"
+    WRONG_REGION = "the bucket is in another region"
     UNREACHABLE = "no answer"
     BUSY = "the store answers with errors"
     UNUSABLE = "an unexpected error"
@@ -72,6 +74,8 @@ def failure_of(error: BaseException) -> Failure:
         return Failure.REJECTED
     if "NoSuchBucket" in codes or names & _ABSENT_CLASSES:
         return Failure.NO_BUCKET
+    if codes & _REGION_CODES:
+        return Failure.WRONG_REGION
     if "FileNotFoundError" in names:
         return Failure.NO_OBJECT
     if "PermissionError" in names:
@@ -125,6 +129,10 @@ def object_error(url: str, failure: Failure, detail: str = "") -> PixelReasonerE
             expected=f"credentials for {bucket}",
             got=failure.value,
             fix=_FIX_OF_SCHEME.get(scheme, "set its credentials in the environment"),
+        )
+    if failure is Failure.WRONG_REGION:
+        return StorageError(
+            expected=f"the region of {bucket}", got=failure.value, fix="set AWS_REGION to it"
         )
     if failure in RETRIED:
         address = _ADDRESS_OF_SCHEME.get(scheme)

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from pixel_reasoner.errors import InputError, StorageError, UsageError, install_command
+from pixel_reasoner.errors import InputError, StorageError, install_command
 from pixel_reasoner.media.object_errors import RETRIED, Failure, failure_of, object_error
 from pixel_reasoner.schema.media_url import check_url
 
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 15.0
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 10.0
 """of one attempt of botocore"""
 MAX_WAIT_S = 20.0
 """after which a request is not attempted again"""
@@ -126,7 +126,9 @@ class ObjectStore:
     def _part(self, one: RemoteObject, start: int, end: int) -> bytes:
         content = b""
         for wait_s in (*BACKOFF_S[:2], None):
-            content = self._request(one.url, lambda fs, path: fs.cat_file(path, start, end))
+            content = bytes(
+                self._request(one.url, lambda fs, path: fs.cat_file(path, start=start, end=end))
+            )
             self.num_bytes_read += len(content)
             if len(content) == end - start:
                 return content
@@ -152,7 +154,7 @@ class ObjectStore:
             try:
                 fs = self._file_system(url)
                 return call(fs, url)
-            except (UsageError, InputError):
+            except (StorageError, InputError):
                 raise
             except Exception as error:  # noqa: BLE001 - each library has its own exceptions
                 failure, detail = failure_of(error), type(error).__name__
@@ -171,11 +173,14 @@ class ObjectStore:
             raise StorageError(expected=error.expected, got=error.got, fix=error.fix)
 
     def _failure_of_bucket(self, fs: Any, url: str, failure: Failure) -> Failure:
-        """Return why an object cannot be read, if the reason is its bucket or the credentials: a HEAD request has no reason."""
-        if failure is not Failure.DENIED or fs is None:
+        """Return why an object cannot be read, if the reason is its bucket or the credentials.
+
+        The reply to a HEAD request has no reason: expired credentials are 400 Bad Request.
+        """
+        if failure not in (Failure.DENIED, Failure.UNUSABLE) or fs is None:
             return failure
         try:
-            fs.cat_file(url, 0, 1)
+            fs.cat_file(url, start=0, end=1)
         except Exception as error:  # noqa: BLE001
             return failure_of(error)
         return failure
@@ -198,7 +203,7 @@ def _open_file_system(scheme: str) -> Any:
         options = _OPTIONS_OF_S3 if scheme == "s3" else {}
         fs = fsspec.filesystem(scheme, **options)
     except ImportError as error:
-        raise UsageError(
+        raise StorageError(
             expected=f"{package}, which reads {scheme}://",
             got="it is not installed",
             fix=install_command("cloud")

@@ -14,7 +14,13 @@ from PIL import Image
 from pixel_reasoner.media.access import check_access
 from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder, item_region
 from pixel_reasoner.media.limits import num_px_to_close
-from pixel_reasoner.media.remote_media import local_item, remote_frames, shown_name
+from pixel_reasoner.media.object_store import RemoteObject
+from pixel_reasoner.media.remote_media import (
+    find_object,
+    local_item,
+    remote_frames,
+    shown_name,
+)
 from pixel_reasoner.media.resize import region_px, resize_region
 from pixel_reasoner.schema.geometry import WHOLE, Box, Size
 from pixel_reasoner.schema.media_url import is_url
@@ -78,6 +84,8 @@ class OpenMedia:
         self._sizes: dict[SourceKey, Size] = {}
         self._images: dict[SourceKey, Image.Image] = {}
         self._overviews: dict[tuple[SourceKey, Size], Image.Image] = {}
+        self._objects: dict[int, RemoteObject] = {}
+        """version of the object of each picture in an object store: its pixels and its header are of one version"""
         self._lock = RLock()
         recorded = {one.medium: one for one in sampling}
         for index, item in enumerate(self.media):
@@ -94,6 +102,7 @@ class OpenMedia:
         longer._lock = RLock()
         with self._lock:
             longer.sources, longer._sizes = list(self.sources), dict(self._sizes)
+            longer._objects = dict(self._objects)
             longer._images, longer._overviews = dict(self._images), dict(self._overviews)
         for index, item in enumerate(media, start=len(self.media)):
             longer._open(index, item, None)
@@ -113,7 +122,7 @@ class OpenMedia:
             if key not in self._images:
                 self._close_pictures(math.prod(self._sizes[key]))
                 item = self.media[key.medium]
-                with local_item(item, self.limits) as here:
+                with local_item(item, self.limits, self._objects.get(key.medium)) as here:
                     whole = self.decoder.image(Path(here.path), self.limits, item.page)
                 self._images[key] = item_region(whole, item)
             return self._images[key]
@@ -132,7 +141,8 @@ class OpenMedia:
             InputError: its pixels cannot be decoded.
         """
         if self.decoder.is_isolated and key.frame is None and key not in self._images:
-            with local_item(self.media[key.medium], self.limits) as here:
+            item, found = self.media[key.medium], self._objects.get(key.medium)
+            with local_item(item, self.limits, found) as here:
                 return self.decoder.region(here, self.limits, box, size)
         image = self.image(key)
         if box == WHOLE and size == image.size:
@@ -153,7 +163,10 @@ class OpenMedia:
     def _open(self, index: int, item: MediaItem, recorded: FrameSampling | None) -> None:
         check_access(item)
         if item.kind == "image":
-            with local_item(item, self.limits) as here:
+            found = find_object(item, self.limits)
+            if found is not None:
+                self._objects[index] = found
+            with local_item(item, self.limits, found) as here:
                 header = self.decoder.header(Path(here.path), self.limits, item.page)
             self.notes += tuple(shown_name(note, here, item) for note in header.notes)
             self._add(Source(SourceKey(index), _region_size(header.size, item), None))

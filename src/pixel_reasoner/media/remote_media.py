@@ -14,7 +14,7 @@ from pathlib import Path
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.media.access import check_access
 from pixel_reasoner.media.decoder import MediaDecoder
-from pixel_reasoner.media.object_cache import ObjectCache, media_cache, merge_ranges
+from pixel_reasoner.media.object_cache import media_cache, merge_ranges
 from pixel_reasoner.media.object_store import RemoteObject
 from pixel_reasoner.media.sampling import Frame
 from pixel_reasoner.media.sparse_videos import SPARSE_SUFFIXES, Range, index_ranges
@@ -45,9 +45,36 @@ def remote_version(item: MediaItem) -> str:
     return media_cache().store.find(item.path).version
 
 
+def object_names(url: str) -> list[str]:
+    """Return the URLs of all objects below a URL that the user named.
+
+    Raises:
+        InputError: nothing is there.
+        StorageError: the store does not answer, or rejects the credentials.
+    """
+    return media_cache().store.names(url)
+
+
+def find_object(item: MediaItem, limits: MediaLimits) -> RemoteObject | None:
+    """Return the current version of the object of a media item; None for a local file.
+
+    Raises:
+        InputError: the URL is not allowed, no such object, or one that is empty or too large.
+        StorageError: the store does not answer, or rejects the credentials.
+    """
+    return _find(item, limits) if is_url(item.path) else None
+
+
 @contextmanager
-def local_item(item: MediaItem, limits: MediaLimits) -> Iterator[MediaItem]:
+def local_item(
+    item: MediaItem, limits: MediaLimits, known: RemoteObject | None = None
+) -> Iterator[MediaItem]:
     """Yield a media item with the path of a local copy; a local item as it is. Errors in the `with` block name the URL.
+
+    Args:
+        item: with a path or a URL.
+        limits: on the bytes of an object.
+        known: version of the object that was found before; None for the current one.
 
     Raises:
         InputError: the URL is not allowed, no such object, or one that is empty, truncated or too large.
@@ -56,8 +83,8 @@ def local_item(item: MediaItem, limits: MediaLimits) -> Iterator[MediaItem]:
     if not is_url(item.path):
         yield item
         return
-    cache, one = _find(item, limits)
-    with cache.whole(one, _suffix(item.path)) as path, _naming_url(path, item.path):
+    one = known or _find(item, limits)
+    with media_cache().whole(one, _suffix(item.path)) as path, _naming_url(path, item.path):
         yield _with_path(item, path)
 
 
@@ -67,7 +94,10 @@ def shown_name(note: str, here: MediaItem, item: MediaItem) -> str:
 
 
 def remote_frames(
-    item: MediaItem, limits: MediaLimits, decoder: MediaDecoder, indices: tuple[int, ...] = ()
+    item: MediaItem,
+    limits: MediaLimits,
+    decoder: MediaDecoder,
+    indices: tuple[int, ...] = (),
 ) -> list[Frame]:
     """Return sampled frames of a video in an object store.
 
@@ -81,13 +111,13 @@ def remote_frames(
             got=f"{item.path} as a folder of frames",
             fix="name the pictures one by one, or join them to a video",
         )
-    cache, one = _find(item, limits)
+    one = _find(item, limits)
     suffix = _suffix(item.path)
     if one.num_bytes >= SPARSE_MIN_BYTES and suffix in SPARSE_SUFFIXES:
-        frames = _sparse_frames(item, limits, decoder, indices, (cache, one, suffix))
+        frames = _sparse_frames(item, limits, decoder, indices, one)
         if frames:
             return frames
-    with local_item(item, limits) as here:
+    with local_item(item, limits, one) as here:
         return decoder.frames(here, limits, indices)
 
 
@@ -96,11 +126,14 @@ def _sparse_frames(
     limits: MediaLimits,
     decoder: MediaDecoder,
     indices: tuple[int, ...],
-    source: tuple[ObjectCache, RemoteObject, str],
+    one: RemoteObject,
 ) -> list[Frame]:
     """Return sampled frames from a copy of a part of a video; none if the whole video is needed."""
-    cache, one, suffix = source
-    with cache.sparse(one, suffix) as copy, _naming_url(copy.path, item.path):
+    cache = media_cache()
+    with (
+        cache.sparse(one, _suffix(item.path)) as copy,
+        _naming_url(copy.path, item.path),
+    ):
         needed = index_ranges(lambda start, end: _block(copy.read, one, start, end), one.num_bytes)
         for _ in range(_MAX_STEPS):
             if needed is None or not _is_inside(needed, one.num_bytes):
@@ -127,11 +160,10 @@ def _block(read: Callable[[int, int], bytes], one: RemoteObject, start: int, end
     return content[: end - start]
 
 
-def _find(item: MediaItem, limits: MediaLimits) -> tuple[ObjectCache, RemoteObject]:
-    """Return the cache and the current version of an object within the limit of bytes."""
+def _find(item: MediaItem, limits: MediaLimits) -> RemoteObject:
+    """Return the current version of an object within the limit of bytes."""
     check_access(item)
-    cache = media_cache()
-    one = cache.store.find(item.path, _MAX_AGE_S)
+    one = media_cache().store.find(item.path, _MAX_AGE_S)
     is_picture = item.kind == "image"
     most = min(limits.max_bytes, limits.max_picture_bytes) if is_picture else limits.max_bytes
     if not 0 < one.num_bytes <= most:
@@ -143,7 +175,7 @@ def _find(item: MediaItem, limits: MediaLimits) -> tuple[ObjectCache, RemoteObje
             if one.num_bytes
             else "upload it again",
         )
-    return cache, one
+    return one
 
 
 def _suffix(url: str) -> str:

@@ -197,10 +197,12 @@ def _decode_run(
     index, limits = options
     stream, base = video.stream, video.stream.time_base
     assert base is not None, "times were read"
-    video.container.seek(int((places[run.first].pts_s or 0.0) / base), stream=stream)
+    video.container.seek(round((places[run.first].pts_s or 0.0) / base), stream=stream)
     found: dict[int, Frame] = {}
     number = run.first
     for packet in video.container.demux(stream):
+        if number == run.first and packet.size and packet.pos != places[number].start:
+            continue  # a seek may end at an earlier key frame; its packets are skipped and not decoded
         is_last = number >= run.last or not packet.size
         if packet.size and (packet.pos, packet.size) != places[number][1:3]:
             break  # its bytes may be missing

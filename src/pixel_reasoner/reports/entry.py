@@ -33,6 +33,7 @@ from pixel_reasoner.reports.schema import (
 )
 from pixel_reasoner.reports.steps import call_in_words, spaced_name, without_tags
 from pixel_reasoner.schema.geometry import Box
+from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import Observation, Picture, Text, Thought, ToolCall, Trace, Turn
 from pixel_reasoner.scoring.extraction import extract_trace_answer
@@ -183,6 +184,9 @@ def _clip(trace: Trace, medium: int, path: Path, store: PictureStore) -> str:
     """Return the name of a copy of a video; empty where the trace may not read it, or a browser cannot play it."""
     from pixel_reasoner.errors import InputError
     from pixel_reasoner.media.access import check_access
+
+    if is_url(trace.question.media[medium].path):  # its frames are shown
+        return ""
 
     try:
         check_access(trace.question.media[medium])

@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from functools import partial
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import StorageError
+from pixel_reasoner.errors import OutputError, StorageError, UsageError
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.api import (
     Completion,
@@ -59,6 +59,9 @@ MAX_OPEN_MEDIA, MAX_OPEN_PX = 16, 50_000_000
 
 MAX_KEPT_CONVERSATIONS = 64
 """Conversations kept for continuation. The least recently used is released first."""
+
+_FATAL_ERRORS = (StorageError, OutputError, UsageError)
+"""errors while media are opened that all further questions would have: a store without an answer, a full disk"""
 
 _MAX_SETTINGS = 64
 """Cached settings, by configuration. Bounded because requests may have different seeds."""
@@ -248,7 +251,7 @@ class RolloutLoop:
             return
         error = future.exception()
         if error is not None:
-            self._fail(task, error, is_fatal=isinstance(error, StorageError))
+            self._fail(task, error, is_fatal=isinstance(error, _FATAL_ERRORS))
             return
         messages = future.result()
         if messages is None:

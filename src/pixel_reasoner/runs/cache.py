@@ -14,6 +14,8 @@ from pathlib import Path
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import cannot_write
+from pixel_reasoner.media.remote_media import remote_version
+from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
@@ -88,6 +90,8 @@ class ResponseCache:
     def _media_digest(self, medium: MediaItem) -> str:
         """Return a hash of the bytes of a media item; its path if it is unreadable, which the rollout reports later."""
         if medium.path not in self._digests:
+            if is_url(medium.path):
+                return _object_version(medium)
             path, digest = Path(medium.path), hashlib.sha256()
             try:
                 for file in sorted(path.iterdir()) if path.is_dir() else [path]:
@@ -119,3 +123,11 @@ class ResponseCache:
             )
         except sqlite3.Error as error:
             raise cannot_write(self.path, OSError(str(error))) from error
+
+
+def _object_version(medium: MediaItem) -> str:
+    """Return the version of an object, which stands for its content; its URL if there is none, which the rollout reports later."""
+    try:
+        return remote_version(medium)
+    except InputError:
+        return medium.path

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import check_settings, read_json_object, write_or_check_settings
-from pixel_reasoner.runs.media_folders import noted_media_folders
+from pixel_reasoner.runs.media_folders import allowed_places
 from pixel_reasoner.runs.store import TRACES
 from pixel_reasoner.schema.migrate import settings_v1
 from pixel_reasoner.schema.question import restrict_media, with_media_root
@@ -33,7 +33,7 @@ def load_run(path: Path, allow_media: Sequence[Path] = ()) -> Iterator[Trace]:
     """
     file = path / TRACES if path.is_dir() else path
     folder = file.parent
-    allowed = (folder, *sorted(noted_media_folders(folder)), *allow_media)
+    allowed = allowed_places(folder, allow_media)
     for trace in load_traces(file):
         question = with_media_root(trace.question, folder)
         yield trace.model_copy(update={"question": restrict_media(question, allowed)})

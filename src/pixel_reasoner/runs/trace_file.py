@@ -8,7 +8,7 @@ from typing import NamedTuple, overload
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import reason
-from pixel_reasoner.runs.media_folders import noted_media_folders
+from pixel_reasoner.runs.media_folders import allowed_places
 from pixel_reasoner.runs.store import TRACES
 from pixel_reasoner.schema.question import restrict_media, with_media_root
 from pixel_reasoner.schema.trace import Trace
@@ -55,7 +55,7 @@ class TraceFile:
         self.unreadable: list[str] = []
         """number of each line that was left out, and the reason"""
         self._first_error: InputError | None = None
-        self._allowed = (self.folder, *sorted(noted_media_folders(self.folder)), *allow_media)
+        self._allowed = allowed_places(self.folder, allow_media)
 
     def scan(self) -> Iterator[StoredTrace]:
         """Yield all traces with their offsets.

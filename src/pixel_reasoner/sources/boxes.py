@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pixel_reasoner.errors import InputError
-from pixel_reasoner.files import path_exists
 from pixel_reasoner.schema.geometry import Box, BoxError, Size
+from pixel_reasoner.schema.media_url import is_url, media_exists
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
@@ -106,10 +106,10 @@ def boxes_on_picture(
         raise RowError(
             "bad_image_number", f"expected a picture from 1 to {len(media)}; got {image}"
         )
-    path = Path(media[image - 1].path)
-    if not path_exists(path):
-        raise RowError("missing_file", str(path))
-    size = picture_size(path)
+    item = media[image - 1]
+    if not media_exists(item.path):
+        raise RowError("missing_file", item.path)
+    size = _item_size(item) if is_url(item.path) else picture_size(Path(item.path))
     return [parse_box(box, size, units) for box in boxes]
 
 
@@ -123,6 +123,17 @@ def picture_size(path: Path) -> Size:
 
     try:
         return image_size(path, DEFAULT_MEDIA_LIMITS)
+    except InputError as error:
+        raise RowError("unusable_medium", str(error)) from error
+
+
+def _item_size(item: MediaItem) -> Size:
+    """Return (width, height) of a picture in an object store."""
+    from pixel_reasoner.media.remote_media import local_item  # loads media libraries
+
+    try:
+        with local_item(item, DEFAULT_MEDIA_LIMITS) as here:
+            return picture_size(Path(here.path))
     except InputError as error:
         raise RowError("unusable_medium", str(error)) from error
 
@@ -151,16 +162,18 @@ def frames_at(
     Raises:
         RowError: the video cannot be sampled, or a time is outside the part.
     """
-    from pixel_reasoner.media.videos import sample_video  # loads media libraries
+    from pixel_reasoner.media.remote_media import local_item  # loads media libraries
+    from pixel_reasoner.media.videos import sample_video
 
     if media_item.kind != "video":
         raise RowError(
             "bad_frame", f"expected times in a video; got media of type {media_item.kind}"
         )
     try:
-        sampled = sample_video(
-            Path(media_item.path), DEFAULT_MEDIA_LIMITS, media_item.start_s, media_item.end_s
-        )
+        with local_item(media_item, DEFAULT_MEDIA_LIMITS) as here:
+            sampled = sample_video(
+                Path(here.path), DEFAULT_MEDIA_LIMITS, media_item.start_s, media_item.end_s
+            )
     except InputError as error:
         raise RowError("unusable_medium", str(error)) from error
     shown_s = [frame.time_s or 0.0 for frame in sampled]

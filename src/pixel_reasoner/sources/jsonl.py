@@ -1,7 +1,7 @@
 """Own rows: JSONL files with one question per line.
 
 A row has `question`, `answer` (a text, or a list of accepted ones) and its media: `image`, `images`, `video` or `videos` (paths
-relative to the file), or `media` (`[{"type": "image|video|frames", "path", "start", "end", "fps", "page"}]`). docs/synthesize.md explains
+relative to the file, or URLs), or `media` (`[{"type": "image|video|frames", "path", "start", "end", "fps", "page"}]`). docs/synthesize.md explains
 all keys. Rows of InSight-o3's benchmarks are accepted too. A row with `text` is a `Question` in this project's format.
 
 A row is accepted completely or skipped with a reason: null is a missing value, and unknown keys are errors.
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import numbered_lines
+from pixel_reasoner.schema.media_url import join_media
 from pixel_reasoner.schema.question import AnswerType, MediaItem, Question, with_media_root
 from pixel_reasoner.sources.base import MEDIA, SOURCES, FileSource
 from pixel_reasoner.sources.boxes import (
@@ -71,6 +72,8 @@ class OwnRows(FileSource):
     box_unit: BoxUnit = BoxUnit.PIXEL
     box_format: BoxFormat = BoxFormat.XYXY
     frame_base: Literal[0, 1] = 1
+    media_root: str | None = None
+    """URL that relative media paths of rows are relative to; None: the folder of the file"""
 
     @property
     def units_of_rows(self) -> Units:
@@ -91,7 +94,7 @@ class JsonlSource(OwnRows):
                 build = partial(
                     _question_of_line,
                     line,
-                    path.parent,
+                    self.media_root or path.parent,
                     name=f"{path.stem}-{number}",
                     units=self.units_of_rows,
                     pictures=folder / MEDIA,
@@ -102,13 +105,13 @@ class JsonlSource(OwnRows):
 SOURCES.register(JsonlSource.name, JsonlSource)
 
 
-def _question_of_line(line: str, folder: Path, **options: Any) -> Question:
+def _question_of_line(line: str, folder: Path | str, **options: Any) -> Question:
     return question_of_row(json_object(line), folder, **options)
 
 
 def question_of_row(
     row: Mapping[str, Any],
-    folder: Path,
+    folder: Path | str,
     *,
     name: str | None = None,
     units: Units | None = None,
@@ -119,7 +122,7 @@ def question_of_row(
 
     Args:
         row: as this module describes.
-        folder: what relative paths are relative to.
+        folder: folder or URL that relative paths are relative to.
         name: id of a row without the key `id`; None: the key is required.
         units: of boxes and frames, where the row does not state them.
         pictures: folder for pictures whose bytes are in the row; None: there are only paths.
@@ -142,7 +145,7 @@ def question_of_row(
     return Question.model_validate(_fields(row, media, _units(row, units or Units())))
 
 
-def _question_as_written(row: Mapping[str, Any], folder: Path) -> Question:
+def _question_as_written(row: Mapping[str, Any], folder: Path | str) -> Question:
     """Return a question in this project's format. Arrow writes null for keys that only other rows have."""
     if is_missing(row["text"]):
         raise missing_value_error("text")
@@ -264,7 +267,7 @@ def _evidence(
 # --- media ---
 
 
-def _media(row: Mapping[str, Any], folder: Path, pictures: Path | None) -> list[MediaItem]:
+def _media(row: Mapping[str, Any], folder: Path | str, pictures: Path | None) -> list[MediaItem]:
     """Return the media of a row, from the only media key of the row."""
     keys = [key for key in MEDIA_KEYS if key in row]
     # `image` is a picture number in a row with media under another key.
@@ -289,13 +292,13 @@ def _is_media(value: Any) -> bool:
     return isinstance(value, str | bytes | list | Mapping)
 
 
-def _video(path: Any, folder: Path) -> MediaItem:
+def _video(path: Any, folder: Path | str) -> MediaItem:
     if not isinstance(path, str) or is_missing(path):
         raise RowError("bad_medium", f"expected the path of a video; got {type(path).__name__}")
-    return MediaItem(kind="video", path=str(folder / path))
+    return MediaItem(kind="video", path=join_media(folder, path))
 
 
-def _medium(one: Any, folder: Path) -> MediaItem:
+def _medium(one: Any, folder: Path | str) -> MediaItem:
     if not isinstance(one, dict) or not isinstance(one.get("path"), str) or is_missing(one["path"]):
         shown = json.dumps(one, default=str)[:200]
         raise RowError("bad_medium", f'expected {{"type": ..., "path": ...}}; got {shown}')
@@ -309,7 +312,7 @@ def _medium(one: Any, folder: Path) -> MediaItem:
     start_s, end_s = seconds.get("start", 0.0), seconds.get("end")
     if start_s < 0 or (end_s is not None and end_s <= start_s):
         raise RowError("bad_medium", f"expected 0 <= start < end; got {start_s:g} and {end_s}")
-    fields = {"kind": one.get("type", "image"), "path": str(folder / one["path"])}
+    fields = {"kind": one.get("type", "image"), "path": join_media(folder, one["path"])}
     return MediaItem.model_validate(
         fields
         | {"start_s": start_s, "end_s": end_s, "fps": one.get("fps"), "page": one.get("page")}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.files import write_bytes
+from pixel_reasoner.schema.media_url import join_media
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.sources.rows import RowError
 
@@ -68,12 +69,12 @@ def save_cell_picture(cell: Any, media: Path) -> MediaItem:
     return save_base64_picture(content, media)
 
 
-def load_picture(cell: Any, folder: Path, media: Path | None) -> MediaItem:
+def load_picture(cell: Any, folder: Path | str, media: Path | None) -> MediaItem:
     """Return the picture of a cell: a path relative to `folder`, bytes, or `{bytes, path}` as in `datasets`.
 
     Args:
         cell: value of the row.
-        folder: folder of the file.
+        folder: folder of the file, or the URL that paths are relative to.
         media: folder for bytes; None: only paths are accepted.
 
     Raises:
@@ -85,6 +86,6 @@ def load_picture(cell: Any, folder: Path, media: Path | None) -> MediaItem:
     if isinstance(content, bytes) and media is not None:
         return save_picture(content, media)
     if isinstance(path, str) and path.strip():
-        return MediaItem(kind="image", path=str(folder / path))
+        return MediaItem(kind="image", path=join_media(folder, path))
     shown = sorted(map(str, cell)) if isinstance(cell, Mapping) else f"{type(cell).__name__}"
     raise RowError("bad_medium", f"expected a path, or {{bytes, path}} with either; got {shown}")

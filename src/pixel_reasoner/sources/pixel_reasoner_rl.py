@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pixel_reasoner.files import path_exists
+from pixel_reasoner.schema.media_url import is_url, media_exists
 from pixel_reasoner.schema.question import AnswerType, MediaItem, Question
 from pixel_reasoner.scoring.extraction import boxed
 from pixel_reasoner.sources.base import MEDIA, SOURCES, FileSource
@@ -89,14 +89,14 @@ def _media(row: dict[str, Any], folder: Path, pictures: Path) -> list[MediaItem]
     if not [cell for cell in cells if not is_missing(cell)]:
         raise RowError("missing_picture", "expected pictures; got none")
     media = [load_picture(cell, folder, pictures) for cell in cells]
-    if absent := [
-        media_item.path for media_item in media if not path_exists(Path(media_item.path))
-    ]:
+    if absent := [media_item.path for media_item in media if not media_exists(media_item.path)]:
         raise RowError("missing_file", absent[0])
     if not row.get("is_video"):
         return media
     if not all(isinstance(cell, str) for cell in cells):
         raise RowError("bad_frames", "expected frames as paths; got bytes")
+    if any(is_url(media_item.path) for media_item in media):
+        raise RowError("bad_frames", "expected frames as local paths; got URLs")
     return _frames([Path(media_item.path) for media_item in media])
 
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from pixel_reasoner.errors import InputError, OutputError, require_extra
-from pixel_reasoner.files import path_exists, reason
+from pixel_reasoner.files import reason
+from pixel_reasoner.schema.media_url import media_exists
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 
@@ -79,7 +80,7 @@ def check_rows(rows: Iterable[Row]) -> Iterator[Row]:
 def _problem(question: Question) -> tuple[str, str] | None:
     """Return (reason, detail) if a well-formed question cannot be asked."""
     for media_item in question.media:
-        if not path_exists(Path(media_item.path)):
+        if not media_exists(media_item.path):
             return "missing_file", media_item.path
     if question.options and question.answer and not set(question.answer) & set(question.options):
         options = ", ".join(question.options)

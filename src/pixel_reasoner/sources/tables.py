@@ -43,7 +43,7 @@ class TableSource(OwnRows):
             build = partial(
                 question_of_row,
                 row,
-                path.parent,
+                self.media_root or path.parent,
                 name=f"{path.stem}-{number}",
                 units=self.units_of_rows,
                 pictures=folder / MEDIA,

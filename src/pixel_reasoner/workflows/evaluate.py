@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.benchmark import row_counts, select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
+from pixel_reasoner.evals.benchmarks.neutral import read_jsonl
 from pixel_reasoner.evals.run import (
     Evaluation,
     evaluate as evaluate_plan,
@@ -19,6 +22,7 @@ from pixel_reasoner.evals.run import (
     task_settings,
 )
 from pixel_reasoner.evals.stats import is_correct
+from pixel_reasoner.media.remote_media import remote_version
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.hub import is_hub_id, local_dataset
 from pixel_reasoner.models.spec import ModelSpec
@@ -26,6 +30,7 @@ from pixel_reasoner.rollout.strategies import SINGLE, check_strategy
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.runs.folder import check_run_settings
 from pixel_reasoner.runs.lock import FolderLock
+from pixel_reasoner.schema.media_url import allow_media_urls, check_local, is_url
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
@@ -67,6 +72,8 @@ class EvalSpec:
     """folder for pictures embedded in the benchmark's files; None: `media` in `out`"""
     allow_media: tuple[Path, ...] = ()
     """folders, in addition to `data`, from which its rows may name media"""
+    media_root: str | None = None
+    """URL that relative media paths of own rows are relative to; None: the folder of their file"""
     limit: int | None = None
     """number of rows to draw at random; None: all"""
     limit_seed: int = 0
@@ -124,8 +131,13 @@ def evaluate(
         UsageError: an unknown name, inconsistent values, or `out` contains a run with other settings.
         InputError: files of the benchmark are missing, or none of their rows is usable.
         OutputError: `out` cannot be written.
+        StorageError: an object store does not answer, or rejects the credentials.
     """
-    with FolderLock(spec.out):
+    check_local(spec.data, "--data")
+    check_local(spec.out, "--out")
+    check_local(spec.media, "--media")
+    roots = () if spec.media_root is None else (spec.media_root,)
+    with allow_media_urls(*roots), FolderLock(spec.out):
         return _evaluate(spec, progress or NoProgress(), model)
 
 
@@ -265,8 +277,17 @@ def _benchmark_questions(spec: EvalSpec) -> tuple[list[Question], dict[str, Any]
     """Return the questions of a benchmark, and its row counts."""
     name, data = spec.benchmark, _data_folder(spec.data, spec.benchmark)
     media = spec.media or spec.out / "media"
+    benchmark = get_benchmark(name)
+    if spec.media_root is not None:
+        if name != "jsonl":
+            raise UsageError(
+                expected="--media-root with the task jsonl, for own rows",
+                got=f"the task {name}",
+                fix="leave it out",
+            )
+        benchmark = replace(benchmark, read=partial(read_jsonl, media_root=spec.media_root))
     selection = select_questions(
-        get_benchmark(name),
+        benchmark,
         data.absolute(),
         media.absolute(),
         spec.limit,
@@ -283,7 +304,21 @@ def _benchmark_questions(spec: EvalSpec) -> tuple[list[Question], dict[str, Any]
             got=f"none of {selection.read} in {data} ({reasons or 'it is empty'})",
             fix=_fix_of_rows(name),
         )
+    _check_store(selection.questions)
     return selection.questions, rows
+
+
+def _check_store(questions: Sequence[Question]) -> None:
+    """Ask the object store for the first medium, so that a store that does not answer is an error before a model is loaded.
+
+    Raises:
+        StorageError: it does not answer, or rejects the credentials.
+    """
+    media = (item for question in questions for item in question.media)
+    first = next((item for item in media if is_url(item.path)), None)
+    if first is not None:
+        with suppress(InputError):  # of this object alone
+            remote_version(first)
 
 
 def _fix_of_rows(benchmark: str) -> str:

@@ -23,6 +23,7 @@ from pixel_reasoner.data.synth import (
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.endpoint_url import read_key
 from pixel_reasoner.runs.media_folders import note_media_folders
+from pixel_reasoner.schema.media_url import allow_media_urls, check_local
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.sources.base import (
     SOURCES,
@@ -38,6 +39,7 @@ from pixel_reasoner.workflows.world import parse_families, prompt_settings
 
 PIXELWORLD = "pixelworld"
 REGION_SOURCE = "sa1b"
+_OPTIONS_OF_ROWS = ("box_unit", "box_format", "frame_base", "media_root")
 """source with regions and no questions"""
 
 
@@ -100,6 +102,8 @@ class SynthSpec:
     """xyxy or xywh"""
     frame_base: int | None = None
     """number of the first frame, 0 or 1"""
+    media_root: str | None = None
+    """URL that relative media paths of own rows are relative to; None: the folder of their file"""
     labeller: LabellerSpec = LabellerSpec()
 
 
@@ -127,13 +131,26 @@ def synthesize(
     >>> synthesize(SynthSpec(source="pixelworld", out=out, families="attribute", count=2))["count"]
     2
     """
+    check_local(spec.data, "--data")
+    check_local(spec.out, "--out")
     settings = _settings(spec)
+    roots = () if spec.media_root is None else (spec.media_root,)
+    with allow_media_urls(*roots):
+        return _synthesize(spec, settings, progress or NoProgress(), map_units)
+
+
+def _synthesize(
+    spec: SynthSpec,
+    settings: SynthSettings,
+    progress: ProgressReporter,
+    map_units: MapUnits | None,
+) -> dict[str, Any]:
     units = _units(spec, settings)
     opened = _labeller(spec, settings, settings.labelling) if settings.labelling else nullcontext()
     with opened as labeller:
         # The number of rows in files is not known before they are read.
         total = settings.quota if spec.source == PIXELWORLD else None
-        update = (progress or NoProgress()).start("traces", total)
+        update = progress.start("traces", total)
         return write_traces(
             settings,
             units,
@@ -222,8 +239,8 @@ def _restricted(unit: Unit, folders: Sequence[Path]) -> Unit:
 
 
 def _units_of_rows(spec: SynthSpec) -> dict[str, Any]:
-    """Return the row units that are set in the options."""
-    stated = {name: getattr(spec, name) for name in ("box_unit", "box_format", "frame_base")}
+    """Return the units and the media root of rows that are set in the options."""
+    stated = {name: getattr(spec, name) for name in _OPTIONS_OF_ROWS}
     return {name: value for name, value in stated.items() if value is not None}
 
 

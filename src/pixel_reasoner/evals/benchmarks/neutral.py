@@ -12,11 +12,19 @@ from pixel_reasoner.sources.rows import Row, SkippedRow
 from pixel_reasoner.sources.tables import is_saved_dataset
 
 
-def read_jsonl(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:
-    """Yield the own rows of a folder: JSONL or Parquet files, or a saved `datasets` data set."""
+def read_jsonl(
+    data: Path, media: Path, media_root: str | None = None
+) -> Iterator[RowDraft | SkippedRow]:
+    """Yield the own rows of a folder: JSONL or Parquet files, or a saved `datasets` data set.
+
+    Args:
+        data: folder or file.
+        media: folder for pictures that are embedded in the files.
+        media_root: URL that relative media paths are relative to; None: the folder of the file.
+    """
     paths = [data] if is_saved_dataset(data) else files_below(data, "*.jsonl", "*.parquet")
     for path in paths:
-        yield from map(_draft, read_questions(path, media))
+        yield from map(_draft, read_questions(path, media, media_root))
 
 
 def read_released(data: Path, media: Path) -> Iterator[RowDraft | SkippedRow]:

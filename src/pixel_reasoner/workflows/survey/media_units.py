@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import path_exists
@@ -20,7 +20,9 @@ from pixel_reasoner.media.access import check_access
 from pixel_reasoner.media.documents import DOCUMENT_SUFFIXES, is_document
 from pixel_reasoner.media.folders import natural_key
 from pixel_reasoner.media.images import OPTIONAL_SUFFIXES, PICTURE_SUFFIXES
+from pixel_reasoner.media.remote_media import local_item, object_names
 from pixel_reasoner.media.store import MediaStore
+from pixel_reasoner.schema.media_url import check_url, is_url, join_media
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, MediaLimits
 from pixel_reasoner.workflows.survey.archives import zip_members
@@ -148,7 +150,9 @@ def check_sources(sources: Sequence[str | Path]) -> None:
             fix="name at least one",
         )
     for source in map(str, sources):
-        if not path_exists(Path(source)) and not (_is_glob(source) and any(_matches(source))):
+        if is_url(source):
+            check_url(source)
+        elif not path_exists(Path(source)) and not (_is_glob(source) and any(_matches(source))):
             raise InputError(
                 expected="an existing file or folder, or a glob that matches some",
                 got=source,
@@ -165,7 +169,7 @@ def count_units(sources: Iterable[str | Path], options: UnitOptions) -> int | No
     total = 0
     has_parts = options.shots or options.every_s is not None
     for source in map(str, sources):
-        if not path_exists(Path(source)):  # a glob
+        if is_url(source) or not path_exists(Path(source)):  # a glob
             return None
         names = media_files(source, options.skip) if Path(source).is_dir() else iter([source])
         for name in names:
@@ -209,7 +213,9 @@ def failed_unit(name: str, error: Exception | str) -> MediaUnit:
 
 def _source_units(source: str, options: UnitOptions) -> Iterator[MediaUnit]:
     path = Path(source)
-    if not path_exists(path) and _is_glob(source):
+    if is_url(source):
+        yield from _url_units(source, options)
+    elif not path_exists(path) and _is_glob(source):
         names = [name for name in _matches(source) if Path(name).is_dir() or _is_source(name)]
         if not names:
             yield failed_unit(source, f"expected a glob that matches media; got none for {source}")
@@ -218,6 +224,59 @@ def _source_units(source: str, options: UnitOptions) -> Iterator[MediaUnit]:
                 yield from _path_units(name, options)
     else:
         yield from _path_units(source, options)
+
+
+def _url_units(source: str, options: UnitOptions) -> Iterator[MediaUnit]:
+    """Yield the units of one object, or of all objects below a URL that ends with a slash."""
+    try:
+        if not source.endswith("/"):
+            yield from _object_units(source, (source,), options)
+            return
+        found = [name for name in object_names(source) if _has_media_suffix(name)]
+        if not found:
+            raise InputError(
+                expected="pictures, clips or documents below the URL",
+                got=f"none in {source}",
+                fix="check the URL",
+            )
+    except InputError as error:
+        yield failed_unit(source, error)
+        return
+    for name in sorted(found, key=natural_key):
+        yield from _object_units(name, (source,), options)
+
+
+def _object_units(
+    url: str, allowed: Sequence[Path | str], options: UnitOptions
+) -> Iterator[MediaUnit]:
+    """Yield the units of an object. Only one that is divided is read here."""
+    suffix = Path(url).suffix.lower()
+    kind: Literal["image", "video"] = "video" if suffix in VIDEO_SUFFIXES else "image"
+    item = MediaItem(kind=kind, path=url).restricted(allowed)
+    has_parts = kind == "video" and (options.shots or options.every_s is not None)
+    try:
+        check_access(item)
+        if suffix in ZIP_SUFFIXES | TABLE_SUFFIXES:
+            raise InputError(
+                expected="the URL of a picture, a clip or a document, or a prefix that ends with /",
+                got=url,
+                fix="copy zip files and tables to this machine; rows of a table may name URLs",
+            )
+        if not has_parts and suffix not in _PAGED_SUFFIXES | DOCUMENT_SUFFIXES:
+            yield MediaUnit(url, (item,), url)
+            return
+        with local_item(item, options.limits) as here:
+            units = list(file_units(url, options, Path(here.path)))
+    except InputError as error:
+        yield failed_unit(url, error)
+        return
+    for unit in units:
+        items = tuple(one.model_copy(update={"path": url}) for one in unit.items)
+        yield replace(unit, items=tuple(one.restricted(allowed) for one in items))
+
+
+def _has_media_suffix(name: str) -> bool:
+    return Path(name).suffix.lower() in MEDIA_SUFFIXES
 
 
 def _path_units(source: str, options: UnitOptions) -> Iterator[MediaUnit]:
@@ -288,7 +347,7 @@ def _table_units(source: str, options: UnitOptions) -> Iterator[MediaUnit]:
             if row.error is not None:
                 yield MediaUnit(row.id, path=row.path, data=row.data, error=row.error)
                 continue
-            name = str(folder / row.path)
+            name = join_media(folder, row.path)
             for unit in _row_units(name, (folder, *options.allow_media), options):
                 part = unit.id.removeprefix(name)
                 yield replace(unit, id=f"{row.id}{part}", data=row.data)
@@ -299,6 +358,9 @@ def _table_units(source: str, options: UnitOptions) -> Iterator[MediaUnit]:
 def _row_units(name: str, allowed: Sequence[Path], options: UnitOptions) -> Iterator[MediaUnit]:
     """Yield the units of a medium that a table names. The table may be untrusted: only media in allowed folders are opened."""
     path = Path(name)
+    if is_url(name):
+        yield from _object_units(name, allowed, options)
+        return
     try:
         check_access(_item(path, "image").restricted(allowed))
     except InputError as error:

@@ -22,6 +22,7 @@ from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.rollout.state import collect_settings
 from pixel_reasoner.runs.media_folders import note_media_folders
+from pixel_reasoner.schema.media_url import check_local, is_url
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.survey.complete import (
@@ -108,6 +109,8 @@ class SurveySpec:
                 got=str(self.decode_workers),
                 fix="--decode-workers 2 starts two; 0 decodes in this process",
             )
+        check_local(self.out, "--out")
+        check_local(self.watch, "--watch")
         if self.watch is None:
             check_sources(self.media)
 
@@ -289,9 +292,11 @@ def _with_noted_folders(
     """Yield units, and note their folders, so that `pixel-reasoner report` may show their media."""
     sources = (spec.watch,) if spec.watch is not None else map(Path, spec.media)
     noted = {path.absolute() for path in sources if path.is_dir()}
-    note_media_folders(out, noted)
+    note_media_folders(out, noted, filter(is_url, spec.media))
     for unit in units:
         for item in () if unit is None else unit.items:
+            if is_url(item.path):
+                continue
             folder = Path(item.path).parent
             # Each note rewrites all: beyond the limit, `report` needs --allow-media.
             if noted.isdisjoint((folder, *folder.parents)) and len(noted) < _MAX_NOTED_FOLDERS:
