@@ -196,3 +196,11 @@ def test_all_measurements_of_the_gpu_script_run_with_toy_shapes(tmp_path):
     assert records["sft_7b_lora"]["numbers"]["perf/mfu_update"] > 0
     assert records["rl_3b"]["numbers"]["perf/share/generation"] > 0
     assert sum(one["seconds"] for one in records.values()) < 300
+
+
+def test_the_table_of_the_page_on_scale_equals_the_plan():
+    sys.path.insert(0, str(ROOT / "docs"))
+    import scale_curves
+
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    assert scale_curves.insert_table(page) == page, "python docs/scale_curves.py writes it"

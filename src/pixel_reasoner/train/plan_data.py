@@ -112,7 +112,7 @@ def rl_data(
     with tempfile.TemporaryDirectory() as folder:
         count, questions = _questions(run, Path(folder))
         for question in questions:
-            (one,) = generator._begin([question])
+            (one,) = generator.begin([question])
             assert one.prompt is not None
             pictures = [picture.width * picture.height // unit for picture in one.prompt.pictures]
             rows.append((len(one.prompt.ids), pictures))

@@ -29,6 +29,7 @@ from pixel_reasoner.train.config import RlRun, SftRun, batch_sizes
 from pixel_reasoner.train.flops import ModelShape, forward_flops, placeholder_ids, sequence_work
 from pixel_reasoner.train.hardware import GIB
 from pixel_reasoner.train.plan_data import RlData, SftData, rl_data, sft_data
+from pixel_reasoner.train.plan_gpu import sft_batch
 from pixel_reasoner.train.weights import lora_config
 
 LINK_BYTES_PER_S = 1.5e9
@@ -110,8 +111,7 @@ def _plan_sft(
     parameters: _Parameters,
     processes: int,
 ) -> MachinePlan:
-    micro = int(run.trl.get("per_device_train_batch_size", 1))
-    accumulation = int(run.trl.get("gradient_accumulation_steps", 128))
+    micro, accumulation = sft_batch(run, processes)
     batches = data.micro_batches(micro)
     costs = measure_costs(run, config, _mean_batch(batches), None, processor)
     longest = max(batches, key=lambda rows: sum(row.tokens for row in rows))
