@@ -87,7 +87,7 @@ def build_model(name: str, folder: Path) -> None:
     from pixel_reasoner.models.folder import FolderSettings, folder_settings, model_folder
 
     family, width, layers = SHAPES[name]
-    processor, config = (_qwen2_5 if family == "qwen2_5_vl" else _qwen3)(width, layers)
+    processor, config = (qwen2_5 if family == "qwen2_5_vl" else _qwen3)(width, layers)
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_config(config)
     tokenizer = processor.tokenizer
@@ -128,7 +128,8 @@ def _text(width: int, layers: int) -> dict[str, Any]:
     }
 
 
-def _qwen2_5(width: int, layers: int) -> tuple[Any, Any]:
+def qwen2_5(width: int, layers: int) -> tuple[Any, Any]:
+    """Return a processor and a configuration of Qwen2.5-VL."""
     from transformers import (
         Qwen2_5_VLConfig,
         Qwen2_5_VLProcessor,
@@ -190,7 +191,7 @@ def write_traces(folder: Path, model: str) -> None:
 
     settings = SynthSettings(
         source="pixelworld",
-        count=64,
+        count=STEPS * 4,
         families=("attribute",),
         budgets=folder_settings(model_folder(model)).budgets,
         dialect="compact",
@@ -271,7 +272,7 @@ def executed(case: Case, path: Path) -> Measured:
     rows = [row for row in rows if "seconds/step" in row]
     last = rows[-1]
     peak = last.get("perf/max/peak_memory_gib", last["perf/peak_memory_gib"])
-    tokens = [row["perf/tokens_per_s"] * row["seconds/step"] for row in rows[1:]]
+    tokens = [row["perf/tokens_per_s"] * row["seconds/step"] for row in rows]
     fastest = max(row["perf/tokens_per_s"] for row in rows[1:])
     return Measured(statistics.fmean(tokens) / fastest, peak)
 
