@@ -13,11 +13,17 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2_5_VLConfig
 
-from clusters.plan import SHORT, compare
+from clusters.plan import SHORT, compare, qwen2_5
 from pixel_reasoner import api
 from pixel_reasoner.models.folder import BUNDLED_MODELS
-from pixel_reasoner.train.calibrate import Row, _saved_bytes, _shallow_configs
-from pixel_reasoner.train.config import RlRun
+from pixel_reasoner.train.calibrate import (
+    Row,
+    _inputs,
+    _random_model,
+    _saved_bytes,
+    _shallow_configs,
+)
+from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.hardware import GPUS
 from pixel_reasoner.train.plan import KNOWN_SHAPES
 from pixel_reasoner.train.plan_data import SftData
@@ -144,6 +150,26 @@ def test_micro_batches_are_padded_to_their_longest_sequence():
         assert rows[0].tokens in (10, 20, 30)
 
 
+def test_a_frozen_vision_encoder_under_a_lora_has_no_graph():
+    _, config = qwen2_5(64, 1)
+    run = SftRun(traces=("t",), out="out", lora_rank=2)
+    adapted = _random_model(run, config, torch.device("cpu"))
+    base = adapted.get_base_model()
+    base.enable_input_require_grads()  # as TRL does with gradient checkpointing
+    base.gradient_checkpointing_enable({"use_reentrant": False})
+    outputs = []
+    base.model.visual.register_forward_hook(
+        lambda module, given, out: outputs.append(out.pooler_output)
+    )
+    inputs = _inputs(config, [Row(40, (16,), 10)])
+    del inputs["labels"]
+    adapted.train()(**inputs).logits.sum().backward()
+    assert not outputs[0].requires_grad
+    trained = [one for one in adapted.parameters() if one.requires_grad]
+    assert trained
+    assert all(one.grad is not None for one in trained)
+
+
 @pytest.mark.medium
 def test_a_plan_of_this_machine_needs_no_weights_and_tells_memory_and_time(tmp_path):
     folder = tmp_path / "model"
@@ -196,3 +222,11 @@ def test_all_measurements_of_the_gpu_script_run_with_toy_shapes(tmp_path):
     assert records["sft_7b_lora"]["numbers"]["perf/mfu_update"] > 0
     assert records["rl_3b"]["numbers"]["perf/share/generation"] > 0
     assert sum(one["seconds"] for one in records.values()) < 300
+
+
+def test_the_table_of_the_page_on_scale_equals_the_plan():
+    sys.path.insert(0, str(ROOT / "docs"))
+    import scale_curves
+
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    assert scale_curves.insert_table(page) == page, "python docs/scale_curves.py writes it"

@@ -6,14 +6,18 @@ Weights are random and have the shapes of Qwen2.5-VL. A dry run has the same par
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
+import signal
+import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +26,17 @@ from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 import real_size
+from clusters.vllm_process import ENVIRONMENT, TRAINING_ENVIRONMENT, TRAINING_FLAGS
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.models.engine import Engine, ImageInput, Sequence as EngineSequence
 from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train import weights
-from pixel_reasoner.train.config import SftRun
+from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.hardware import GIB
+from pixel_reasoner.train.rl import train_rl
 from pixel_reasoner.train.sft import train_sft
+from pixel_reasoner.train.vllm_options import VllmOptions
 
 Numbers = dict[str, Any]
 
@@ -234,13 +242,92 @@ def _synchronize(setting: Setting) -> None:
         torch.cuda.synchronize()
 
 
+# --- RL with a vLLM server on the same GPU ---
+
+SERVER_SHARE = 0.35
+"""of the memory of the GPU"""
+SERVER_START_S = 240.0
+
+
 def colocated_vllm(setting: Setting) -> Numbers:
-    """Run RL with a vLLM server on the same GPU."""
-    if importlib.util.find_spec("pixel_reasoner.train.vllm_source") is None:
-        raise NotRun("train rl has no vLLM client in this version")
-    if vllm_python() is None:
+    """Measure RL with a vLLM server on the same GPU, which sleeps during updates."""
+    model, python = setting.model("3b"), vllm_python()
+    if python is None:
         raise NotRun("vllm is not installed: set VLLM_PYTHON to an interpreter that has it")
-    raise NotRun("no measurement of the colocated server yet")
+    _save_nothing()
+    out = setting.folder / "rl-vllm"
+    with _server(setting, python, model) as url:
+        share = 0.0 if setting.is_dry else SERVER_SHARE
+        train_rl(_server_run(setting, model, out, VllmOptions(url=(url,), colocated_memory=share)))
+    return _training_numbers(setting, out)
+
+
+def _server_run(setting: Setting, model: Path, out: Path, vllm: VllmOptions) -> RlRun:
+    """Return a run whose rollouts a server generates: one turn of random tokens each."""
+    questions = 1 if setting.is_dry else 2
+    return RlRun(
+        out=str(out),
+        model=str(model),
+        pixelworld=WorldMix(families=("attribute",), count=32, overview_share=0.0),
+        questions_per_sync=questions,
+        minibatch=questions * 8,
+        rollouts_at_once=questions * 8,
+        max_turns=2,
+        max_new_tokens=4 if setting.is_dry else 64,
+        mask_truncated=False,
+        reward_functions=(f"{Path(real_size.__file__).resolve()}:coin",),
+        sample_every=0,
+        vllm=vllm,
+        trl={
+            "max_steps": 1 if setting.is_dry else 4,
+            "per_device_train_batch_size": 4,
+            "max_completion_length": 512,
+            **_TRL,
+        },
+    )
+
+
+@contextlib.contextmanager
+def _server(setting: Setting, python: str, model: Path) -> Iterator[str]:
+    """Start a server for training, and provide its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--port", port]
+    command += ["--host", "127.0.0.1", "--max-model-len", "4096", *TRAINING_FLAGS]
+    command += ["--limit-mm-per-prompt", json.dumps({"image": 4, "video": 0})]
+    command += (
+        ["--enforce-eager", "--dtype", "float32"] if setting.is_dry else ["--enable-sleep-mode"]
+    )
+    command += [] if setting.is_dry else ["--gpu-memory-utilization", SERVER_SHARE]
+    environment = (ENVIRONMENT if setting.is_dry else {}) | TRAINING_ENVIRONMENT
+    log = setting.folder / "vllm.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            list(map(str, command)),
+            stdout=output,
+            stderr=output,
+            env=os.environ | environment,
+            start_new_session=True,
+        )
+    try:
+        _wait_for(url, process, log)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + SERVER_START_S
+    while True:
+        with contextlib.suppress(OSError):
+            if urllib.request.urlopen(f"{url}/health", timeout=5).status == 200:
+                return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the server did not start: {log.read_text()[-1500:]}")
+        time.sleep(0.5)
 
 
 class Part(NamedTuple):
@@ -262,6 +349,6 @@ PARTS = (
     Part("sft_7b_full", 90, lambda setting: sft(setting, lora=0)),
     Part("vllm_3b", 120, lambda setting: vllm(setting, "3b")),
     Part("vllm_7b", 120, lambda setting: vllm(setting, "7b")),
-    Part("colocated_vllm", 90, colocated_vllm),
+    Part("colocated_vllm", 150, colocated_vllm),
 )
 """in order; what comes late may be left out when the time is over"""

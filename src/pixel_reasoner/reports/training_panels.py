@@ -252,6 +252,7 @@ PHASES = {
     "reward": "reward",
     "ranks": "waiting for processes",
     "data": "waiting for data",
+    "weights": "sending weights",
     "other": "replay buffer",
 }
 """phase of a gradient step -> its name, in the order of a chart from the bottom"""

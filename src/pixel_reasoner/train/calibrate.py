@@ -10,7 +10,6 @@ prefill and the decode steps of the engine.
 from __future__ import annotations
 
 import copy
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
@@ -28,15 +27,14 @@ from pixel_reasoner.models.engine import (
     is_supported,
     unwrap_peft,
 )
-from pixel_reasoner.models.patches import optimize_vision_encoder
-from pixel_reasoner.train import distributed
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.hardware import synchronize
 from pixel_reasoner.train.trl_config import trl_config
-from pixel_reasoner.train.weights import lora_config
+from pixel_reasoner.train.weights import lora_config, prepare_vision
 
-REPEATS = 3
-DECODE_STEPS = 6
+REPEATS = 4
+"""the fastest counts: other programs use the machine too"""
+DECODE_STEPS = 8
 
 
 class Row(NamedTuple):
@@ -67,7 +65,9 @@ class Costs(NamedTuple):
     optimizer_s: float
     """clipping, optimizer step, clearing gradients"""
     saved_bytes: float
-    """activations that the backward pass needs"""
+    """activations between the passes"""
+    layer_bytes: float
+    """activations of all layers without gradient checkpointing"""
     prefill_s: float
     """prompts of a batch of rollouts"""
     decode_s: float
@@ -105,11 +105,15 @@ def measure_costs(
         )
     first, kinds = _shallow_configs(config)
     base = _measure(run, first, batch, generation, processor)
-    total = base
+    total, recomputed = base, 0.0
     for deeper, count in kinds:
         costs = _measure(run, deeper, batch, generation, processor)
         layer = Costs(*(max(0.0, two - one) for one, two in zip(base, costs, strict=True)))
         total = total.plus(layer, count)
+        recomputed = max(recomputed, layer.layer_bytes)
+    if trl_config(run).gradient_checkpointing:
+        # A layer is computed again for its backward pass: its activations, and gradients of about half of them.
+        return total._replace(saved_bytes=total.saved_bytes + 1.5 * recomputed)
     return total
 
 
@@ -162,10 +166,6 @@ def _measure(
         with autocast:
             prefill_s, decode_s = _time_generation(base, generation, processor, device)
     model.train()
-    if trl_config(run).gradient_checkpointing:
-        base.gradient_checkpointing_enable({"use_reentrant": False})
-        if run.lora_rank:
-            base.enable_input_require_grads()
     add_fused_lm_head(base, outputs=("log_probs", "entropy", "is_top1"))
     inputs = {name: one.to(device) for name, one in _inputs(config, batch).items()}
     trained = [one for one in model.parameters() if one.requires_grad]
@@ -180,14 +180,19 @@ def _measure(
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
 
-    saved = _saved_bytes(model, update)
+    of_layers = saved = _saved_bytes(model, update)
+    if trl_config(run).gradient_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+        if run.lora_rank:
+            base.enable_input_require_grads()
+        saved = _saved_bytes(model, update)
     step()
     updates, steps = [], []
     for _ in range(REPEATS):
         optimizer.zero_grad()
         updates.append(_seconds(update, device))
         steps.append(_seconds(step, device))
-    return Costs(statistics.median(updates), statistics.median(steps), saved, prefill_s, decode_s)
+    return Costs(min(updates), min(steps), saved, of_layers, prefill_s, decode_s)
 
 
 def _random_model(run: SftRun | RlRun, config: Any, device: torch.device) -> Any:
@@ -197,13 +202,11 @@ def _random_model(run: SftRun | RlRun, config: Any, device: torch.device) -> Any
         model = AutoModelForImageTextToText.from_config(
             config, dtype=torch.bfloat16 if is_half else torch.float32
         )
-    optimize_vision_encoder(model)
+    prepare_vision(model, run)
     if run.lora_rank:
         from peft import get_peft_model
 
         return get_peft_model(model, lora_config(run))
-    if not run.train_vision:
-        distributed.module_groups(model).freeze_vision()
     return model
 
 
@@ -262,7 +265,7 @@ def _time_generation(
         for _ in range(DECODE_STEPS):
             decodes.append(_seconds(engine.step, device))
         prefills.append(prefill)
-    return min(prefills), statistics.median(decodes)
+    return min(prefills), min(decodes)
 
 
 def _requests(config: Any, generation: Generation, processor: Any) -> Iterator[EngineSequence]:

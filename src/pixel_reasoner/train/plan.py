@@ -24,6 +24,7 @@ from pixel_reasoner.train.plan_gpu import (
     Shape,
     Workload,
     find_listed_gpu,
+    sft_batch,
     step_seconds,
 )
 from pixel_reasoner.train.reward_functions import load_reward
@@ -99,8 +100,8 @@ def plan_lines(run: SftRun | RlRun, options: PlanOptions) -> list[str]:
     if isinstance(run, RlRun):
         planned = plan(run, options.gpus, options.memory_gib, options.like)
         lines = planned.lines(run, options.memory_gib)
-        return [*lines, *_time_lines(run, options, shape, _rl_workload(run, planned, options))]
-    work = _sft_workload(run, options)
+        return [*lines, *_time_lines(run, options, shape, rl_workload(run, planned, options))]
+    work = sft_workload(run, options)
     return [*_sft_memory_lines(run, options, shape, work), *_time_lines(run, options, shape, work)]
 
 
@@ -155,7 +156,8 @@ def _result_tokens(budgets: PixelBudgets, options: PlanOptions) -> float:
     return (options.turns - 1) * (crop + RESULT_TEXT_TOKENS)
 
 
-def _rl_workload(run: RlRun, planned: Plan, options: PlanOptions) -> Workload:
+def rl_workload(run: RlRun, planned: Plan, options: PlanOptions) -> Workload:
+    """Return the expected sequences of a gradient step of RL."""
     budgets, generated = _budgets(run, options), options.turns * options.turn_tokens
     results = _result_tokens(budgets, options)
     visual = options.visual_tokens(budgets)
@@ -174,12 +176,13 @@ def _rl_workload(run: RlRun, planned: Plan, options: PlanOptions) -> Workload:
     )
 
 
-def _sft_workload(run: SftRun, options: PlanOptions) -> Workload:
+def sft_workload(run: SftRun, options: PlanOptions) -> Workload:
+    """Return the expected sequences of a gradient step of SFT."""
     budgets = _budgets(run, options)
     results = _result_tokens(budgets, options)
     visual = options.visual_tokens(budgets)
     generated = options.turns * options.turn_tokens
-    micro, accumulation = sft_batch(run)
+    micro, accumulation = sft_batch(run, options.gpus)
     return Workload(
         sequences=micro * accumulation * options.gpus,
         sequence_tokens=_TEXT_TOKENS + visual + generated + results,
@@ -188,14 +191,8 @@ def _sft_workload(run: SftRun, options: PlanOptions) -> Workload:
     )
 
 
-def sft_batch(run: SftRun) -> tuple[int, int]:
-    """Return the sequences of a micro-batch, and the micro-batches of a gradient step."""
-    micro = int(run.trl.get("per_device_train_batch_size", 1))
-    return micro, int(run.trl.get("gradient_accumulation_steps", 128))
-
-
 def _sft_memory_lines(run: SftRun, options: PlanOptions, shape: Shape, work: Workload) -> list[str]:
-    micro, accumulation = sft_batch(run)
+    micro, accumulation = sft_batch(run, options.gpus)
     states = _states(run, shape, options.gpus)
     is_checkpointed = bool(run.trl.get("gradient_checkpointing", False))
     activations = _activations(micro, shape, work.sequence_tokens, is_checkpointed=is_checkpointed)

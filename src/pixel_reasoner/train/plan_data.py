@@ -32,7 +32,7 @@ class SftData(NamedTuple):
     rows: Sequence[Row]
     """a sample"""
 
-    def micro_batches(self, size: int, count: int = 12) -> list[list[Row]]:
+    def micro_batches(self, size: int, count: int = 200) -> list[list[Row]]:
         """Return micro-batches drawn from the sample, padded to their longest sequence."""
         rng = random.Random(0)
         drawn = [rng.choices(self.rows, k=size) for _ in range(count)]

@@ -16,6 +16,7 @@ import math
 from typing import NamedTuple
 
 from pixel_reasoner.errors import UsageError
+from pixel_reasoner.train.config import SftRun
 from pixel_reasoner.train.hardware import GIB, GPUS, Gpu
 
 RESULT_TEXT_TOKENS = 40
@@ -190,3 +191,11 @@ def find_listed_gpu(name: str) -> Gpu:
             fix="name a GPU of similar speed",
         )
     return known[name.lower()]
+
+
+def sft_batch(run: SftRun, processes: int) -> tuple[int, int]:
+    """Return the sequences of a micro-batch, and the micro-batches of a gradient step."""
+    micro = int(run.trl.get("per_device_train_batch_size", 1))
+    if run.batch_size:
+        return micro, max(1, run.batch_size // (micro * processes))
+    return micro, int(run.trl.get("gradient_accumulation_steps", 128))

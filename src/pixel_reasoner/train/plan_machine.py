@@ -29,12 +29,15 @@ from pixel_reasoner.train.config import RlRun, SftRun, batch_sizes
 from pixel_reasoner.train.flops import ModelShape, forward_flops, placeholder_ids, sequence_work
 from pixel_reasoner.train.hardware import GIB
 from pixel_reasoner.train.plan_data import RlData, SftData, rl_data, sft_data
+from pixel_reasoner.train.plan_gpu import sft_batch
 from pixel_reasoner.train.weights import lora_config
 
 LINK_BYTES_PER_S = 1.5e9
 """gradients of two processes on one machine, with gloo"""
-FIXED_STEP_S = 0.03
-"""logs, metrics and callbacks of a step"""
+FIXED_STEP_S = 0.02
+"""logs, metrics and callbacks of a step, on one CPU core"""
+FIXED_MICRO_BATCH_S = 0.03
+"""of a micro-batch: collating, moving, TRL's metrics"""
 
 
 class MachinePlan(NamedTuple):
@@ -110,8 +113,7 @@ def _plan_sft(
     parameters: _Parameters,
     processes: int,
 ) -> MachinePlan:
-    micro = int(run.trl.get("per_device_train_batch_size", 1))
-    accumulation = int(run.trl.get("gradient_accumulation_steps", 128))
+    micro, accumulation = sft_batch(run, processes)
     batches = data.micro_batches(micro)
     costs = measure_costs(run, config, _mean_batch(batches), None, processor)
     longest = max(batches, key=lambda rows: sum(row.tokens for row in rows))
@@ -122,7 +124,7 @@ def _plan_sft(
     return MachinePlan(
         steps=steps if steps > 0 else math.ceil(per_epoch * epochs),
         generation_s=0.0,
-        update_s=accumulation * costs.update_s
+        update_s=accumulation * (costs.update_s + FIXED_MICRO_BATCH_S)
         + costs.optimizer_s
         + _link_seconds(parameters, processes)
         + FIXED_STEP_S,
@@ -153,7 +155,7 @@ def _plan_rl(
     return MachinePlan(
         steps=steps if steps > 0 else math.ceil(rollouts / run.minibatch),
         generation_s=generated / steps_per_sync,
-        update_s=sizes.accumulation * costs.update_s
+        update_s=sizes.accumulation * (costs.update_s + FIXED_MICRO_BATCH_S)
         + costs.optimizer_s
         + _link_seconds(parameters, processes)
         + FIXED_STEP_S,

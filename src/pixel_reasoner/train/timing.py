@@ -12,6 +12,7 @@ PHASES = (
     "operations",
     "reward",
     "logprobs",
+    "weights",
     "update",
     "data",
     "ranks",
@@ -23,6 +24,7 @@ generation  generation of turns
 operations  execution of calls
 reward      reward terms of the rollouts
 logprobs    log-probabilities of new rollouts, where the loss needs them
+weights     sending new weights to vLLM servers
 update      forward and backward passes, and the optimizer
 data        waiting for batches: reading, decoding, collating
 ranks       waiting for other processes

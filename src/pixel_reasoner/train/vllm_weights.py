@@ -89,6 +89,10 @@ class WeightPublisher:
             EndpointError: a server does not answer, or has other weights afterwards.
             OutputError: the folder of the weights cannot be written.
         """
+        with self.trainer.meter.phase("weights"):
+            self._sync_weights()
+
+    def _sync_weights(self) -> None:
         self.wake_up()
         if not self._num_answer:
             self._probe, self._num_answer = distributed.main_process_result(self._make_probe)

@@ -56,11 +56,31 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
             got=f"{where}: {lines[0][:300]}",
             fix="give another one as model",
         ) from error
+    prepare_vision(model, run)
+    return model
+
+
+def prepare_vision(model: Any, run: Run) -> None:
+    """Optimize the vision encoder of a model, and freeze it if the run does not train it.
+
+    Raises:
+        ModelError: the family's vision tower is unknown.
+    """
     if model.config.model_type in FAMILIES:
         optimize_vision_encoder(model)
+        if not run.train_vision:
+            _run_without_gradients(distributed.module_groups(model).vision)
     if not run.train_vision and not run.lora_rank:
         distributed.module_groups(model).freeze_vision()
-    return model
+
+
+def _run_without_gradients(module: Any) -> None:
+    """Run a frozen module without a graph.
+
+    With a LoRA and gradient checkpointing, `enable_input_require_grads` of transformers makes the inputs of the vision
+    encoder require gradients too: the frozen encoder would then be recomputed and run a backward pass.
+    """
+    module.forward = torch.no_grad()(module.forward)
 
 
 def lora_config(run: Run) -> Any:
