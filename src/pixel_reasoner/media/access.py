@@ -2,7 +2,7 @@
 
 A file that names media, such as `traces.jsonl`, may be untrusted. Its media must be below its own folder or below
 folders that the user allowed (`schema.question.restrict_media`). Media that a user names directly are not restricted.
-URLs are always restricted: to the prefixes that the user allowed (`schema.media_url`), also those in rows that the user trusts.
+URLs are always restricted to the prefixes that the user allowed (`schema.media_url`), also URLs that the user names.
 """
 
 from __future__ import annotations
