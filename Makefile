@@ -199,7 +199,7 @@ vllm: install
 	$(BIN)/python -m pytest -q tests/test_server_vllm.py tests/test_train_vllm.py
 
 # Every cluster path with small models, a table of results, and docs/clusters.md.
-CLUSTER_PARTS := adapters schedulers
+CLUSTER_PARTS := adapters schedulers plan
 clusters: install
 	@failed=0; for one in $(CLUSTER_PARTS); do \
 		PYTHONPATH=benchmarks $(BIN)/python -m clusters.$$one || failed=1; \
