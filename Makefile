@@ -225,7 +225,7 @@ vllm: install
 	$(BIN)/python -m pytest -q tests/test_server_vllm.py tests/test_train_vllm.py
 
 # Every cluster path with small models, a table of results, and docs/clusters.md.
-CLUSTER_PARTS := adapters schedulers sharded vllm asynchronous
+CLUSTER_PARTS := adapters schedulers sharded plan vllm asynchronous
 clusters: install .venv-cloud/.installed
 	@failed=0; for one in $(CLUSTER_PARTS); do \
 		PYTHONPATH=benchmarks $(BIN)/python -m clusters.$$one || failed=1; \

@@ -28,7 +28,7 @@ NUM_SAMPLES = 48
 class SftData(NamedTuple):
     """Traces of a run."""
 
-    count: int
+    num_traces: int
     rows: Sequence[Row]
     """a sample"""
 
@@ -63,7 +63,7 @@ def sft_data(run: SftRun, processor: Any, placeholders: Sequence[int]) -> SftDat
 class RlData(NamedTuple):
     """Questions of a run, and what its rollouts are expected to contain."""
 
-    count: int
+    num_questions: int
     prompt: Row
     """mean prompt"""
     turns: float
@@ -114,8 +114,8 @@ def rl_data(
         for question in questions:
             (one,) = generator.begin([question])
             assert one.prompt is not None
-            pictures = [picture.width * picture.height // unit for picture in one.prompt.pictures]
-            rows.append((len(one.prompt.ids), pictures))
+            sizes = [picture.width * picture.height // unit for picture in one.prompt.pictures]
+            rows.append((len(one.prompt.ids), sizes))
     tokens = round(fmean(length for length, _ in rows))
     num_pictures = max(1, round(fmean(len(pictures) for _, pictures in rows)))
     visual = fmean(sum(pictures) for _, pictures in rows)

@@ -119,7 +119,7 @@ def _plan_sft(
     longest = max(batches, key=lambda rows: sum(row.tokens for row in rows))
     growth = sum(r.tokens for r in longest) / sum(r.tokens for r in _mean_batch(batches))
     epochs = float(run.trl.get("num_train_epochs", 1.0))
-    per_epoch = math.ceil(math.ceil(data.count / processes / micro) / accumulation)
+    per_epoch = math.ceil(math.ceil(data.num_traces / processes / micro) / accumulation)
     steps = int(run.trl.get("max_steps", -1))
     return MachinePlan(
         steps=steps if steps > 0 else math.ceil(per_epoch * epochs),
@@ -149,7 +149,7 @@ def _plan_rl(
     batches = math.ceil(sizes.rollouts_per_process / at_once)
     generated = batches * _batch_seconds(costs, data, shape, generation)
     steps_per_sync = sizes.minibatches_per_sync * int(run.trl.get("num_iterations", 1))
-    rollouts = data.count * run.group_size * float(run.trl.get("num_train_epochs", 3.0))
+    rollouts = data.num_questions * run.group_size * float(run.trl.get("num_train_epochs", 3.0))
     steps = int(run.trl.get("max_steps", -1))
     cache = 2 * 4 * shape.layers * shape.kv_heads * shape.head_dim * data.row.tokens * at_once
     return MachinePlan(
