@@ -39,6 +39,7 @@ from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.rollout.request import RolloutRequest
 from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.rollout.strategies import ask_many_by_strategy
+from pixel_reasoner.schema.media_url import allow_media_urls
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
 from pixel_reasoner.schema.trace import StopReason
@@ -270,6 +271,22 @@ def test_media_that_an_actor_cannot_read_end_the_run(cluster, world):
             list(ask_many([question("a", media=(there,))], model))
     finally:
         os.close(900)
+
+
+def test_access_to_media_is_restricted_in_actors_too(cluster, world):
+    picture = MediaItem(kind="image", path=str(next(world.rglob("*.png"))))
+    elsewhere = MediaItem(kind="image", path="s3://other/a.png")
+    allowed = question("a", media=(picture.restricted([world]),))
+    with allow_media_urls("s3://bucket/"), RayModel(red, options(1)) as model:
+        asked = [
+            allowed,
+            question("b", media=(picture.restricted(["/nowhere"]),)),
+            question("c", media=(elsewhere,)),
+        ]
+        traces = {trace.question.id: trace for trace in ask_many(asked, model)}
+    assert traces["a"].answer == "red"
+    assert "outside of these folders" in traces["b"].error
+    assert "expected media in s3://bucket/" in traces["c"].error
 
 
 class Crash(ScriptedModel):

@@ -36,6 +36,7 @@ from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.reports.training_log import LOG
 from pixel_reasoner.rollout.state import versions
 from pixel_reasoner.runs.lock import STORE
+from pixel_reasoner.schema.media_url import allowed_media_urls, set_media_urls
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.training import train_rl, train_sft
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
@@ -154,7 +155,12 @@ def _fit(run: SftRun | RlRun, options: RayOptions, status: Any, storage: Path) -
 
     trainer = TorchTrainer(
         _train,
-        train_loop_config={"run": run, "status": status, "storage": str(storage.parent)},
+        train_loop_config={
+            "run": run,
+            "status": status,
+            "storage": str(storage.parent),
+            "media_urls": allowed_media_urls(),
+        },
         scaling_config=ScalingConfig(
             num_workers=options.num_actors,
             use_gpu=bool(options.gpus),
@@ -185,6 +191,7 @@ def _train(config: dict[str, Any]) -> None:
     from ray.train import get_context
 
     run, status = config["run"], config["status"]
+    set_media_urls(config["media_urls"])
     rank = get_context().get_world_rank()
     worker = WorkerInfo(rank, platform.node(), versions(), Path(config["storage"]).is_dir())
     error = ray.get(status.join.remote(worker))
