@@ -200,10 +200,10 @@ vllm: install
 
 # Every cluster path with small models, a table of results, and docs/clusters.md.
 CLUSTER_PARTS := adapters schedulers
-clusters: install
+clusters: install .venv-ray/.installed
 	@failed=0; for one in $(CLUSTER_PARTS); do \
 		PYTHONPATH=benchmarks $(BIN)/python -m clusters.$$one || failed=1; \
-	done; $(BIN)/python docs/generate.py; PYTHONPATH=benchmarks $(BIN)/python -m clusters.record; exit $$failed
+	done; PYTHONPATH=benchmarks .venv-ray/bin/python -m clusters.ray_runs || failed=1; $(BIN)/python docs/generate.py; PYTHONPATH=benchmarks $(BIN)/python -m clusters.record; exit $$failed
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.
 ATTACKS := replies rows media servers folders full_disk kills kill_server scripts extensions api addresses

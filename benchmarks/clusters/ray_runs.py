@@ -33,7 +33,7 @@ CLOCKS = frozenset(
 """fields that measure time, or describe how a run was executed"""
 MAX_LOGPROB_DIFFERENCE = 1e-3
 """the rounding of log-probabilities depends on the batch, and so on the speed of the machine"""
-SECTIONS = ("speed", "rows", "workflows", "training")
+SECTIONS = ("speed", "rows", "workflows", "sft", "rl")
 TABLES = ("traces.jsonl", "rows.jsonl", "summary.json", "counts.json", "dropped.jsonl")
 
 
@@ -176,9 +176,12 @@ def compare_rows(nodes: TwoNodes, folder: Path, kills: int, seed: int) -> list[A
         with RayModel(ModelSpec("tiny", device="cpu"), options, batch_size=8) as model:
             model.pool.wait_for_actors(2)
             evaluate(eval_spec(out, count), AfterRows(row, then), model)
-            num_lost += model.pool.num_lost_actors
+            num_lost += model.pool.num_lost_actors > 0
         found.append(different_rows(folder / "here", out))
-        print(f"eval {number}: {len(found[-1])} differences, {num_lost} actors lost", flush=True)
+        print(
+            f"eval {number}: {len(found[-1])} differences, an actor was lost in {num_lost} runs",
+            flush=True,
+        )
     nodes.start_second()
     num_equal = sum(not one for one in found[1:])
     return [
@@ -190,7 +193,7 @@ def compare_rows(nodes: TwoNodes, folder: Path, kills: int, seed: int) -> list[A
             not found[0],
         ),
         Result(
-            f"the same, the second node killed at a random row ({num_lost} actors lost)",
+            f"the same, the second node killed at a random row (an actor was lost in {num_lost} runs)",
             "runs with the rows of one process",
             f"{num_equal} of {kills}",
             f"{kills} of {kills}",
@@ -357,7 +360,7 @@ out = "{out}"
 learning_rate = 1e-3
 per_device_train_batch_size = 1
 gradient_accumulation_steps = 1
-max_steps = 20
+max_steps = 12
 save_steps = 2
 save_total_limit = 2
 report_to = "none"
@@ -385,32 +388,27 @@ report_to = "none"
 """
 
 
-def compare_training(nodes: TwoNodes, folder: Path) -> list[Any]:
-    """Train with torchrun, with Ray Train, and with Ray Train while a node is killed; compare losses and weights."""
-    from clusters.record import Result
+def compare_training(kind: str, nodes: TwoNodes, folder: Path) -> list[Any]:
+    """Train with torchrun and with Ray Train, for SFT also while a node is killed; compare losses and weights."""
     from pixel_reasoner.workflows.synthesize import SynthSpec, synthesize
 
     synthesize(
         SynthSpec(source="pixelworld", families="attribute", count=80, out=folder / "traces")
     )
     nodes.start_second()
-    results = []
-    for kind, text in (("sft", SFT), ("rl", RL)):
-        for name in ("torchrun", "ray"):
-            _train(kind, name, text, folder, nodes)
-        runs = [folder / f"{kind}-{name}" for name in ("torchrun", "ray")]
-        results.append(
-            _training_result(f"train {kind} --ray, 2 workers on 2 nodes, gloo, and torchrun", *runs)
+    text = SFT if kind == "sft" else RL
+    for name in ("torchrun", "ray"):
+        _train(kind, name, text, folder, nodes)
+    one, other, killed = (folder / f"{kind}-{name}" for name in ("torchrun", "ray", "killed"))
+    path = f"train {kind} --ray, 2 workers on 2 nodes, gloo, and torchrun"
+    results = [_training_result(path, one, other)]
+    if kind == "sft":
+        _train(kind, "killed", text, folder, nodes, kill_after=5)
+        path = (
+            "train sft --ray, the second node killed after step 5 and started again, and torchrun"
         )
-    _train("sft", "killed", SFT, folder, nodes, kill_after=8)
-    results.append(
-        _training_result(
-            "train sft --ray, the second node killed after step 8 and started again",
-            folder / "sft-torchrun",
-            folder / "sft-killed",
-        )
-    )
-    return [one if isinstance(one, Result) else Result(*one) for one in results]
+        results.append(_training_result(path, one, killed))
+    return results
 
 
 def _train(
@@ -456,11 +454,13 @@ def _last_step(out: Path) -> int:
 
 
 def _training_result(path: str, one: Path, other: Path) -> Any:
+    from clusters.record import Result
+
     pairs = list(zip(_rows(one), _rows(other), strict=True))
     worst = max(abs(a[key] - b[key]) for a, b in pairs for key in ("loss", "grad_norm"))
     weights = [(out / "model" / "model.safetensors").read_bytes() for out in (one, other)]
     largest = max(abs(row["loss"]) for row, _ in pairs)
-    return (
+    return Result(
         path,
         "largest difference of losses and gradient norms",
         f"{worst:.1e} in {len(pairs)} steps (largest loss {largest:.3g}); weights "
@@ -518,7 +518,7 @@ def _run_section(
         return compare_rows(nodes, folder / "eval", arguments.kills, arguments.seed)
     if name == "workflows":
         return compare_workflows(nodes, folder)
-    return compare_training(nodes, folder)
+    return compare_training(name, nodes, folder)
 
 
 if __name__ == "__main__":
