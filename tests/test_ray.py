@@ -46,7 +46,8 @@ pytestmark = [
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when it starts
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # otherwise a token is written to the home folder
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield
     ray.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.server
 import json
 import os
@@ -24,12 +25,13 @@ import ray
 from ray.cluster_utils import Cluster
 
 from clusters.ray_runs import different_rows
-from pixel_reasoner.errors import EndpointError, PixelReasonerError, UsageError
+from pixel_reasoner.errors import EndpointError, InputError, PixelReasonerError, UsageError
 from pixel_reasoner.integrations import ray_cluster, ray_pool
 from pixel_reasoner.integrations.ray_cluster import RayOptions, complete_options
 from pixel_reasoner.integrations.ray_model import RayModel
 from pixel_reasoner.integrations.ray_pool import ActorPool, started
 from pixel_reasoner.integrations.ray_synth import map_units_on_ray
+from pixel_reasoner.integrations.ray_train import RunStatus, WorkerInfo, train_on_ray
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.models.spec import ModelSpec
@@ -37,9 +39,11 @@ from pixel_reasoner.rollout.ask import ask, ask_many
 from pixel_reasoner.rollout.request import RolloutRequest
 from pixel_reasoner.rollout.scheduler import get_scheduler
 from pixel_reasoner.rollout.strategies import ask_many_by_strategy
+from pixel_reasoner.schema.media_url import allow_media_urls
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
 from pixel_reasoner.schema.trace import StopReason
+from pixel_reasoner.train.config import SftRun
 from pixel_reasoner.workflows.evaluate import EvalSpec, evaluate
 from pixel_reasoner.workflows.survey.questions import SurveyQuestion
 from pixel_reasoner.workflows.survey.run import SurveySpec, run_survey
@@ -269,6 +273,22 @@ def test_media_that_an_actor_cannot_read_end_the_run(cluster, world):
         os.close(900)
 
 
+def test_access_to_media_is_restricted_in_actors_too(cluster, world):
+    picture = MediaItem(kind="image", path=str(next(world.rglob("*.png"))))
+    elsewhere = MediaItem(kind="image", path="s3://other/a.png")
+    allowed = question("a", media=(picture.restricted([world]),))
+    with allow_media_urls("s3://bucket/"), RayModel(red, options(1)) as model:
+        asked = [
+            allowed,
+            question("b", media=(picture.restricted(["/nowhere"]),)),
+            question("c", media=(elsewhere,)),
+        ]
+        traces = {trace.question.id: trace for trace in ask_many(asked, model)}
+    assert traces["a"].answer == "red"
+    assert "outside of these folders" in traces["b"].error
+    assert "expected media in s3://bucket/" in traces["c"].error
+
+
 class Crash(ScriptedModel):
     """Model that ends its process at one question."""
 
@@ -439,6 +459,37 @@ report_to = "none"
 def logged(out: Path) -> list[tuple[float, float]]:
     rows = map(json.loads, (out / "log.jsonl").read_text().splitlines())
     return [(row["loss"], row["grad_norm"]) for row in rows if "loss" in row]
+
+
+def test_a_worker_with_other_files_or_versions_is_named():
+    here = WorkerInfo(-1, "here", {"torch": "2.14.1"}, has_folder=True)
+    for worker, reason in (
+        (here._replace(node="there", has_folder=False), "/runs/a, which does not exist on there"),
+        (here._replace(node="there", versions={"torch": "2.9.0"}), "2.14.1 on here, and 2.9.0 on"),
+    ):
+        status = RunStatus(here, "/runs/a")
+        assert status.join(here) is None
+        assert reason in str(status.join(worker))
+        assert status.result() == (status.join(here), True)  # all others end with the same error
+
+
+def test_more_workers_than_the_cluster_can_hold_are_refused(cluster, tmp_path):
+    run = SftRun(traces=(str(tmp_path),), out=str(tmp_path / "out"))
+    with pytest.raises(UsageError, match="nodes for 9 workers with 1 CPUs each; got room for 1"):
+        train_on_ray(run, options(9))
+    with pytest.raises(InputError, match="which does not exist"):
+        train_on_ray(dataclasses.replace(run, traces=("/nowhere",)), options(1))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_in_the_settings_is_one_error_of_all_workers(cluster, tmp_path):
+    synthesize(SynthSpec(source="pixelworld", out=tmp_path / "synth", count=2))
+    run = SftRun(
+        traces=(str(tmp_path / "synth"),), out=str(tmp_path / "out"), trl={"learning_rat": 1.0}
+    )
+    with pytest.raises(UsageError, match=r"did you mean learning_rate\?"):
+        train_on_ray(run, options(1))
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_workers_of_ray_train_have_the_losses_of_torchrun(kill_node, cluster, tmp_path):

@@ -37,7 +37,7 @@ def requirements(*extras: str) -> list[tuple[str, str]]:
     lines = list(PROJECT["dependencies"])
     for extra in extras:
         lines += PROJECT["optional-dependencies"][extra]
-    found = [re.fullmatch(r"([\w.-]+)(?:\[[\w,]+\])?(?:[>=]=([\w.]+))?.*", line) for line in lines]
+    found = [re.fullmatch(r"([\w.-]+)(?:\[\w+\])?(?:[>=]=([\w.]+))?.*", line) for line in lines]
     return [(one[1], one[2] or "") for one in found]
 
 

@@ -24,10 +24,12 @@ from pixel_reasoner.cli.options import (
     model_note,
     model_spec,
     reject_options,
+    required_out,
     rollout_config,
     with_groups,
 )
 from pixel_reasoner.cli.output import INCOMPLETE, print_line, progress_bars, warn
+from pixel_reasoner.cli.ray import RayOptions, model_on_ray
 from pixel_reasoner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -202,6 +204,7 @@ def find(
     operation: OperationOption = None,
     local: LocalOptions = LocalOptions(),
     servers: ServerOptions = ServerOptions(),
+    cluster: RayOptions = RayOptions(),
 ) -> None:
     """Find moments in videos by descriptions, with exact ends, and export or cut them.
 
@@ -218,12 +221,15 @@ def find(
 
         pixel-reasoner find street.mp4 -q "a number plate" --model FOLDER_OR_HUB_ID --out runs/safe --redact box
     """
-    from pixel_reasoner import moments_api as api
-
-    if out is None:
-        raise UsageError(expected="--out, the folder of the run", got="none", fix="add --out DIR")
+    cluster.check()
     spec = _spec(
-        out, videos or [], search, outputs, report=report, without=without, added=operation
+        required_out(out),
+        videos or [],
+        search,
+        outputs,
+        report=report,
+        without=without,
+        added=operation,
     )
     if search.spans is not None:
         reject_options(_search_options(search), "with --spans: nothing is searched")
@@ -231,13 +237,29 @@ def find(
         _run(spec, None)
         return
     named = model_spec(model, local, servers, concurrency=search.batch_size)
+    _search(spec, named, annotation, outputs, cost, cluster)
+
+
+def _search(
+    spec: FindSpec,
+    named: ModelSpec,
+    annotation: Path | None,
+    outputs: OutputOptions,
+    cost: CostOptions,
+    cluster: RayOptions,
+) -> None:
+    """Print the estimate, and search after the agreement."""
+    from pixel_reasoner import moments_api as api
+
     scripted = None if annotation is None else api.annotated_model(annotation)
+    reject_options(["--ray"] if scripted and cluster.ray else [], "with --annotation")
     note = model_note(named) if scripted is None else ""
     _check_redaction(named, note, outputs.redact)
     _print_estimate(spec, named, note)
     if cost.estimate or not _agreed(cost.yes):
         return
-    _run(spec, scripted or named)
+    with model_on_ray(cluster, named, spec.config, spec.search.batch_size) as ray:
+        _run(spec, scripted or ray or named)
 
 
 def _check_redaction(named: ModelSpec, note: str, redact: str | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -23,6 +24,7 @@ from pixel_reasoner.cli.options import (
     with_groups,
 )
 from pixel_reasoner.cli.output import INCOMPLETE, print_line, progress_bars, warn
+from pixel_reasoner.cli.ray import RayOptions, model_on_ray
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.text import counted
 
@@ -172,6 +174,7 @@ def inspect(
     results: ResultOptions,
     backend: LocalOptions,
     server: ServerOptions,
+    cluster: RayOptions,
     data: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -203,8 +206,8 @@ def inspect(
     if results.max_miss_rate is not None:
         _choose_thresholds(run, results.max_miss_rate, models)
         return
-    loaded = _loaded(models, backend, server, run)
-    with progress_bars() as progress:
+    options = (models, backend, server, cluster)
+    with _opened_model(options, run) as loaded, progress_bars() as progress:
         done = inspection_api.run_inspection(
             run,
             loaded,
@@ -263,23 +266,28 @@ def _formats(given: Sequence[str]) -> list[str]:
     return [one.strip() for text in given for one in text.split(",") if one.strip()]
 
 
-def _loaded(
-    models: ModelOptions, backend: LocalOptions, server: ServerOptions, run: InspectionRun
-) -> LoadedModel | None:
-    """Return the model that is named, and print its note; None without `--model`."""
+@contextmanager
+def _opened_model(
+    options: tuple[ModelOptions, LocalOptions, ServerOptions, RayOptions], run: InspectionRun
+) -> Iterator[LoadedModel | None]:
+    """Yield the model that is named, here or on a cluster, and print its note; None without `--model`."""
     from pixel_reasoner import api
 
+    models, backend, server, cluster = options
     if models.model is None:
         reject_options(
-            [*given_options(models), *given_options(backend), *given_options(server)],
+            [name for group in options for name in given_options(group)],
             "without --model",
             "add --model, or leave it out",
         )
-        return None
-    loaded = api.load_model(model_spec(models.model, backend, server), run.config)
-    if loaded.note:
-        warn(f"note: {loaded.note}")
-    return loaded
+        yield None
+        return
+    named = model_spec(models.model, backend, server)
+    with model_on_ray(cluster, named, run.config, run.batch_size) as ray:
+        loaded = ray or api.load_model(named, run.config)
+        if loaded.note:
+            warn(f"note: {loaded.note}")
+        yield loaded
 
 
 def _review(path: Path, spec: SpecFile, out: Path, data: list[Path] | None) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.errors import EndpointError, UsageError, one_line, require_extra
+from pixel_reasoner.schema.media_url import media_exists
 
 LOCAL, AUTO = "local", "auto"
 CONNECT_TIMEOUT_S = 5.0
@@ -186,7 +187,7 @@ def alive_nodes() -> list[dict[str, float]]:
 
 def is_missing(path: str) -> bool:
     """Return whether a local file or folder does not exist on this machine."""
-    return "://" not in path and not Path(path).exists()
+    return not media_exists(path)
 
 
 def check_head() -> None:

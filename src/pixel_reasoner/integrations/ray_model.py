@@ -28,6 +28,7 @@ from pixel_reasoner.rollout.loop import RolloutLoop
 from pixel_reasoner.rollout.request import RolloutRequest
 from pixel_reasoner.rollout.scheduler import RolloutScheduler
 from pixel_reasoner.rollout.tasks import Commands, Task
+from pixel_reasoner.schema.media_url import allowed_media_urls, set_media_urls
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import ModelInfo, PixelBudgets, RolloutConfig, SamplingParams
 from pixel_reasoner.schema.trace import StopReason, Trace
@@ -64,17 +65,24 @@ class RolloutActor:
         load: returns the model.
         batch_size: rollouts in progress at once.
         open_decoder: returns the decoder of media; None for this process.
+        media_urls: URL prefixes below which media may be read.
     """
 
     def __init__(
-        self, load: LoadModel, batch_size: int, open_decoder: Callable[[], MediaDecoder] | None
+        self,
+        load: LoadModel,
+        batch_size: int,
+        open_decoder: Callable[[], MediaDecoder] | None,
+        media_urls: tuple[str, ...],
     ) -> None:
         self._load, self._batch_size, self._open_decoder = load, batch_size, open_decoder
+        self._media_urls = media_urls
         self._node = ""
         self._scheduler: RolloutScheduler
 
     async def start(self) -> Started | Failure:
         """Load the model."""
+        set_media_urls(self._media_urls)
         try:
             model = await asyncio.to_thread(self._load)
         except PixelReasonerError as error:
@@ -141,7 +149,7 @@ class RayModel:
         remote = ray.remote(RolloutActor).options(
             **options.actor_options, max_concurrency=batch_size + 8
         )
-        create = partial(remote.remote, load, batch_size, open_decoder)
+        create = partial(remote.remote, load, batch_size, open_decoder, allowed_media_urls())
         self.pool = ActorPool(create, options, per_actor=batch_size, can_cancel=True)
         try:
             facts: ModelFacts = self.pool.wait_for_actors()

@@ -22,6 +22,7 @@ from pixel_reasoner.data.synth import SynthSettings, Unit, UnitResult, write_uni
 from pixel_reasoner.errors import EndpointError, PixelReasonerError, UsageError
 from pixel_reasoner.integrations.ray_cluster import RayOptions, is_missing
 from pixel_reasoner.integrations.ray_pool import ActorPool, Failure, Lost, Started, started
+from pixel_reasoner.schema.media_url import allowed_media_urls, join_media, set_media_urls
 from pixel_reasoner.schema.question import Question
 
 _UNITS_PER_JOB = 4
@@ -47,14 +48,18 @@ class UnitActor:
     Args:
         settings: of the run.
         folder: folder of media that rows name by relative paths.
+        media_urls: URL prefixes below which media may be read.
     """
 
-    def __init__(self, settings: SynthSettings, folder: Path) -> None:
-        self._settings, self._folder = settings, folder
+    def __init__(
+        self, settings: SynthSettings, folder: Path, media_urls: tuple[str, ...] = ()
+    ) -> None:
+        self._settings, self._folder, self._media_urls = settings, folder, media_urls
         self._node = ""
 
     def start(self) -> Started:
         """Return what must be equal for all actors."""
+        set_media_urls(self._media_urls)
         result = started()
         self._node = result.node
         return result
@@ -81,7 +86,7 @@ class UnitActor:
     def _media(self, unit: Unit) -> Iterator[str]:
         for row in unit if isinstance(unit, list) else [unit]:
             if isinstance(row, Question):
-                yield from (str(self._folder / item.path) for item in row.media)
+                yield from (join_media(self._folder, item.path) for item in row.media)
 
 
 def map_units_on_ray(
@@ -102,7 +107,7 @@ def map_units_on_ray(
 
     changed = threading.Event()
     remote = ray.remote(UnitActor).options(**options.actor_options)
-    create = partial(remote.remote, settings, folder.absolute())
+    create = partial(remote.remote, settings, folder.absolute(), allowed_media_urls())
     pool = ActorPool(create, options, per_actor=_JOBS_PER_ACTOR, on_change=changed.set)
     source, numbers = iter(units), count()
     keys = deque[str]()
