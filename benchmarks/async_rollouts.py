@@ -22,12 +22,12 @@ import torch
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.sources.pixelworld import WorldMix
-from pixel_reasoner.train.async_rollouts import AsyncRollouts, AsyncSizes
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
-from pixel_reasoner.train.question_order import QuestionOrder
 from pixel_reasoner.train.rl import load_questions, question_rows, rollout_config
-from pixel_reasoner.train.rollouts import GeneratedRollout
+from pixel_reasoner.train.rollouts.asynchronous import AsyncRollouts, AsyncSizes
+from pixel_reasoner.train.rollouts.generator import GeneratedRollout
+from pixel_reasoner.train.rollouts.question_order import QuestionOrder
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights
 

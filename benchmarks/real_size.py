@@ -43,9 +43,9 @@ from pixel_reasoner.models.patches import compile_layers
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
 from pixel_reasoner.schema.trace import ToolCall, Trace
 from pixel_reasoner.sources.pixelworld import WorldMix
-from pixel_reasoner.train import rollout_source as turns
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.rl import train_rl
+from pixel_reasoner.train.rollouts import engine_source as turns
 
 
 def _text(hidden: int, mlp: int, layers: int, heads: tuple[int, int], vocab: int) -> dict[str, Any]:

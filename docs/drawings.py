@@ -215,7 +215,7 @@ def flows() -> Drawing:
         "A reward",
         [
             ("train/grpo", "G rollouts of|each question", ""),
-            ("train/rollout_source", "turns by the engine", "prompt ids"),
+            ("train/rollouts/engine_source", "turns by the engine", "prompt ids"),
             ("rollout/state", "operations, stop", "token ids, logprobs"),
             ("scoring/grading", "is it right?", "Trace"),
             (

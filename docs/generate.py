@@ -25,7 +25,7 @@ from pixel_reasoner.reports.page import ITEMS_PER_PART
 from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import MonitorConfig, RlRun, SftRun
-from pixel_reasoner.train.vllm_options import VllmOptions
+from pixel_reasoner.train.vllm.options import VllmOptions
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py. Do not edit. -->\n"

@@ -2,7 +2,7 @@
 
 python docs/scale_curves.py        # writes docs/scale.svg, and the tables between the marks of docs/scale.md
 
-All numbers are those of `pixel-reasoner train sft|rl --plan` (`train/plan_gpu.py`), which are computed from data sheets.
+All numbers are those of `pixel-reasoner train sft|rl --plan` (`train/plan/gpu.py`), which are computed from data sheets.
 """
 
 from __future__ import annotations
@@ -13,9 +13,15 @@ from typing import NamedTuple
 
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.train.config import RlRun, SftRun
-from pixel_reasoner.train.plan import KNOWN_SHAPES, PlanOptions, plan, rl_workload, sft_workload
-from pixel_reasoner.train.plan_gpu import StepSeconds, find_listed_gpu, step_seconds
-from pixel_reasoner.train.vllm_options import VllmOptions
+from pixel_reasoner.train.plan.estimate import (
+    KNOWN_SHAPES,
+    PlanOptions,
+    plan,
+    rl_workload,
+    sft_workload,
+)
+from pixel_reasoner.train.plan.gpu import StepSeconds, find_listed_gpu, step_seconds
+from pixel_reasoner.train.vllm.options import VllmOptions
 
 DOCS = Path(__file__).parent
 SIZES = {name: f"Qwen/Qwen2.5-VL-{name}-Instruct" for name in ("3B", "7B", "32B", "72B")}

@@ -23,7 +23,7 @@ from pixel_reasoner.sources.base import SOURCES
 from pixel_reasoner.sources.jsonl import ROW_KEYS
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun, SftRun
-from pixel_reasoner.train.vllm_options import VllmOptions
+from pixel_reasoner.train.vllm.options import VllmOptions
 from pixel_reasoner.workflows.inspection.spec import (
     Alignment,
     Decision,

@@ -16,18 +16,18 @@ from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2_5_VLConf
 from clusters.plan import SHORT, compare, qwen2_5
 from pixel_reasoner import api
 from pixel_reasoner.models.folder import BUNDLED_MODELS
-from pixel_reasoner.train.calibrate import (
+from pixel_reasoner.train.config import RlRun, SftRun
+from pixel_reasoner.train.monitor.hardware import GPUS
+from pixel_reasoner.train.plan.calibrate import (
     Row,
     _inputs,
     _random_model,
     _saved_bytes,
     _shallow_configs,
 )
-from pixel_reasoner.train.config import RlRun, SftRun
-from pixel_reasoner.train.hardware import GPUS
-from pixel_reasoner.train.plan import KNOWN_SHAPES
-from pixel_reasoner.train.plan_data import SftData
-from pixel_reasoner.train.plan_gpu import Shape, Workload, step_seconds
+from pixel_reasoner.train.plan.data import SftData
+from pixel_reasoner.train.plan.estimate import KNOWN_SHAPES
+from pixel_reasoner.train.plan.gpu import Shape, Workload, step_seconds
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 ROOT = Path(__file__).parents[1]

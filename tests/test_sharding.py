@@ -32,10 +32,10 @@ from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.models.local import LocalModel, load_processor
 from pixel_reasoner.train.checkpoints import find_checkpoint_problem
 from pixel_reasoner.train.config import SftRun
-from pixel_reasoner.train.layout import Layout, check_batch_size, save_layout
-from pixel_reasoner.train.processes import check_processes, fingerprint
 from pixel_reasoner.train.sft import TraceCollator
-from pixel_reasoner.train.sharding import sharding_options, start_processes, wrapped_classes
+from pixel_reasoner.train.sharding.layout import Layout, check_batch_size, save_layout
+from pixel_reasoner.train.sharding.processes import check_processes, fingerprint
+from pixel_reasoner.train.sharding.setup import sharding_options, start_processes, wrapped_classes
 from pixel_reasoner.train.trl_config import sft_batches
 
 pytestmark = [

@@ -23,7 +23,7 @@ from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.train.config import MonitorConfig, RlRun
-from pixel_reasoner.train.flops import (
+from pixel_reasoner.train.monitor.flops import (
     ModelShape,
     Work,
     forward_flops,
@@ -32,10 +32,10 @@ from pixel_reasoner.train.flops import (
     sequence_work,
     training_flops,
 )
-from pixel_reasoner.train.hardware import GPUS, find_gpu, measure_flops, peak_flops
-from pixel_reasoner.train.stalls import StallWatchdog
-from pixel_reasoner.train.throughput import generation_work, step_metrics
-from pixel_reasoner.train.timing import PHASES, StepTimer
+from pixel_reasoner.train.monitor.hardware import GPUS, find_gpu, measure_flops, peak_flops
+from pixel_reasoner.train.monitor.stalls import StallWatchdog
+from pixel_reasoner.train.monitor.throughput import generation_work, step_metrics
+from pixel_reasoner.train.monitor.timing import PHASES, StepTimer
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 TINY = str(BUNDLED_MODELS["tiny"])

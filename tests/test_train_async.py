@@ -13,11 +13,11 @@ from hypothesis import given, settings, strategies as st
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.reports.training_log import LOG
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.train.async_rollouts import AsyncRollouts, AsyncSizes
 from pixel_reasoner.train.callbacks import LogCallback
-from pixel_reasoner.train.question_order import QuestionOrder
 from pixel_reasoner.train.rl import train_rl
-from pixel_reasoner.train.turn_source import GeneratedTurn
+from pixel_reasoner.train.rollouts.asynchronous import AsyncRollouts, AsyncSizes
+from pixel_reasoner.train.rollouts.question_order import QuestionOrder
+from pixel_reasoner.train.rollouts.turn_source import GeneratedTurn
 from rl_fixture import run_of
 
 QUESTIONS = [Question(id=f"q{n}", text="?", media=()) for n in range(7)]

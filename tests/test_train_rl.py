@@ -45,7 +45,7 @@ from pixel_reasoner.sources.pixelworld import WorldMix, world_questions
 from pixel_reasoner.train.callbacks import LOG, LogCallback
 from pixel_reasoner.train.config import RlRun, batch_sizes
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
-from pixel_reasoner.train.plan import plan
+from pixel_reasoner.train.plan.estimate import plan
 from pixel_reasoner.train.replay_buffer import (
     ReplayBuffer,
     selective_replay,
@@ -59,10 +59,10 @@ from pixel_reasoner.train.rl import (
     rollout_config,
     train_rl,
 )
-from pixel_reasoner.train.rollouts import GeneratedRollout, RolloutGenerator, TokenLimits
+from pixel_reasoner.train.rollouts.generator import GeneratedRollout, RolloutGenerator, TokenLimits
 from pixel_reasoner.train.samples import PromptEncoder, RolloutSample, TokenSequence, TrlRow
 from pixel_reasoner.train.trl_config import trl_config
-from pixel_reasoner.train.vllm_options import VllmOptions
+from pixel_reasoner.train.vllm.options import VllmOptions
 from pixel_reasoner.train.weights import last_checkpoint, load_weights
 from pixel_reasoner.world import render, scenes
 from rl_fixture import (
@@ -213,7 +213,7 @@ def test_a_plan_loads_no_weights_and_rejects_invalid_sizes():
 def test_the_shape_of_a_folder_is_counted_without_its_weights(tmp_path):
     from safetensors import safe_open
 
-    from pixel_reasoner.train.plan import load_shape
+    from pixel_reasoner.train.plan.estimate import load_shape
 
     (tmp_path / "config.json").write_text((Path(TINY) / "config.json").read_text())
     with safe_open(Path(TINY) / "model.safetensors", "pt") as file:

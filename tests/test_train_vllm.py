@@ -30,9 +30,9 @@ from pixel_reasoner.models.folder import model_folder
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.folder import save_run_settings, training_folder
 from pixel_reasoner.train.rl import train_rl
-from pixel_reasoner.train.turn_source import ContinuousTurnSource, TurnRequest
-from pixel_reasoner.train.vllm_check import check_servers
-from pixel_reasoner.train.vllm_client import (
+from pixel_reasoner.train.rollouts.turn_source import ContinuousTurnSource, TurnRequest
+from pixel_reasoner.train.vllm.check import check_servers
+from pixel_reasoner.train.vllm.client import (
     Prompt,
     ServerDown,
     VllmClient,
@@ -40,9 +40,9 @@ from pixel_reasoner.train.vllm_client import (
     parse_generation,
     retry,
 )
-from pixel_reasoner.train.vllm_options import VllmOptions
-from pixel_reasoner.train.vllm_servers import VllmServers, WeightVersion
-from pixel_reasoner.train.vllm_source import Limits, VllmTurnSource
+from pixel_reasoner.train.vllm.options import VllmOptions
+from pixel_reasoner.train.vllm.servers import VllmServers, WeightVersion
+from pixel_reasoner.train.vllm.source import Limits, VllmTurnSource
 from vllm_fixture import IMAGE, REPLIES, FakeVllm
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
@@ -409,7 +409,7 @@ def test_a_server_of_another_model_is_an_error(fake, tmp_path):
 
 
 def test_an_unreachable_server_is_one_line_of_the_command(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("pixel_reasoner.train.vllm_check._WAIT_S", 0.1)
+    monkeypatch.setattr("pixel_reasoner.train.vllm.check._WAIT_S", 0.1)
     path = write_run(tmp_path, "http://127.0.0.1:9")
     started = time.monotonic()
     code, _, err = run("train", "rl", path)
@@ -545,7 +545,7 @@ def test_asynchronous_rollouts_continue_with_the_weights_of_each_update(vllm, tm
 @real
 def test_a_server_without_the_routes_of_training_is_one_line(vllm, run, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "pixel_reasoner.train.vllm_client.VllmClient.schema", lambda self: {"paths": {}}
+        "pixel_reasoner.train.vllm.client.VllmClient.schema", lambda self: {"paths": {}}
     )
     code, _, err = run("train", "rl", write_run(tmp_path, vllm.url))
     assert code == 2

@@ -19,7 +19,7 @@ from pixel_reasoner.reports.training_log import LOG
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.rl import train_rl
-from pixel_reasoner.train.vllm_options import VllmOptions
+from pixel_reasoner.train.vllm.options import VllmOptions
 
 STEPS, SKIPPED, ROUNDS = 10, 2, 3
 FAMILIES = ("attribute", "relation", "count", "infographic", "video")

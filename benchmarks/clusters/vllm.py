@@ -39,7 +39,7 @@ from pixel_reasoner.schema.settings import RunSettings
 from pixel_reasoner.train import rl
 from pixel_reasoner.train.callbacks import quiet_libraries
 from pixel_reasoner.train.config import RlRun
-from pixel_reasoner.train.rollouts import GeneratedRollout, token_type_ids_name
+from pixel_reasoner.train.rollouts.generator import GeneratedRollout, token_type_ids_name
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.world import FAMILIES, render, scenes
 

@@ -33,10 +33,10 @@ from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train import weights
 from pixel_reasoner.train.config import RlRun, SftRun
-from pixel_reasoner.train.hardware import GIB
+from pixel_reasoner.train.monitor.hardware import GIB
 from pixel_reasoner.train.rl import train_rl
 from pixel_reasoner.train.sft import train_sft
-from pixel_reasoner.train.vllm_options import VllmOptions
+from pixel_reasoner.train.vllm.options import VllmOptions
 
 Numbers = dict[str, Any]
 

@@ -85,7 +85,7 @@ def plan_rl(
         options: `gpu` (a name such as `"H100"`, or `"this"`: measure here), `price` per GPU hour, expected `turns` of a
             rollout and `turn_tokens`.
     """
-    from pixel_reasoner.train.plan import PlanOptions, plan_lines
+    from pixel_reasoner.train.plan.estimate import PlanOptions, plan_lines
 
     run = RlRun.read(run) if isinstance(run, Path) else run
     return plan_lines(run, PlanOptions(gpus=gpus, gpu_gib=gpu_gib, like=like, **options))
@@ -107,7 +107,7 @@ def plan_sft(
         like: a model of the same shape, where the model of the run does not exist yet.
         options: the same as in `plan_rl`; turns are those of a trace.
     """
-    from pixel_reasoner.train.plan import PlanOptions, plan_lines
+    from pixel_reasoner.train.plan.estimate import PlanOptions, plan_lines
 
     run = SftRun.read(run) if isinstance(run, Path) else run
     return plan_lines(run, PlanOptions(gpus=gpus, gpu_gib=gpu_gib, like=like, **options))

@@ -134,6 +134,6 @@ def _is_first_to_stop() -> bool:
     """Return whether to print a message. Of the processes of torchrun, only the first that stops prints one."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return True
-    from pixel_reasoner.train.processes import is_first_to_fail
+    from pixel_reasoner.train.sharding.processes import is_first_to_fail
 
     return is_first_to_fail()

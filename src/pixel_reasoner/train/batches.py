@@ -11,9 +11,9 @@ from trl.trainer.utils import pad
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.schema.settings import MediaLimits, PixelBudgets
 from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.train.blank_pictures import BlankPicture
-from pixel_reasoner.train.rollouts import token_type_ids_name
+from pixel_reasoner.train.rollouts.generator import token_type_ids_name
 from pixel_reasoner.train.samples import RolloutSample, TokenSequence
+from pixel_reasoner.train.sharding.blank_pictures import BlankPicture
 
 
 class BatchBuilder:

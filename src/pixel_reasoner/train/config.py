@@ -28,7 +28,7 @@ from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.trl_limits import check_options
-from pixel_reasoner.train.vllm_options import VllmOptions, check_vllm
+from pixel_reasoner.train.vllm.options import VllmOptions, check_vllm
 from pixel_reasoner.world import Family
 
 _SFT_MANAGED = {

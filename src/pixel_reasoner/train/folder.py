@@ -17,7 +17,7 @@ from pixel_reasoner.files import cannot_write, check_settings, read_json_object,
 from pixel_reasoner.reports.training_log import RUN
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.train.config import RlRun, SftRun
-from pixel_reasoner.train.layout import checkpoint_layout, save_layout
+from pixel_reasoner.train.sharding.layout import checkpoint_layout, save_layout
 
 _LENGTHS = ("max_steps", "num_train_epochs")
 """TRL options that may be increased to continue a finished run"""

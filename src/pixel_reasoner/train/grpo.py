@@ -34,15 +34,11 @@ from pixel_reasoner.schema.settings import (
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.rewards import TraceReward
 from pixel_reasoner.train import distributed
-from pixel_reasoner.train.async_rollouts import AsyncRollouts
-from pixel_reasoner.train.background_rollouts import async_rollouts
 from pixel_reasoner.train.batches import BatchBuilder, to_device
-from pixel_reasoner.train.blank_pictures import NEEDS_BLANK
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.folder import CheckpointErrorsMixin, checkpoint_errors
-from pixel_reasoner.train.gathered_source import WHOLE_COPY, GatheredSource
 from pixel_reasoner.train.model_card import ModelCardMixin
-from pixel_reasoner.train.question_order import question_row
+from pixel_reasoner.train.monitor.throughput import ThroughputMixin
 from pixel_reasoner.train.replay_buffer import ReplayBuffer, selective_replay, split_micro_batches
 from pixel_reasoner.train.rewards_table import (
     GroupRewards,
@@ -51,24 +47,28 @@ from pixel_reasoner.train.rewards_table import (
     reward_terms,
     rollout_metrics,
 )
-from pixel_reasoner.train.rollout_source import RolloutSource, can_use_engine
-from pixel_reasoner.train.rollouts import (
+from pixel_reasoner.train.rollouts.asynchronous import AsyncRollouts
+from pixel_reasoner.train.rollouts.background import async_rollouts
+from pixel_reasoner.train.rollouts.engine_source import RolloutSource, can_use_engine
+from pixel_reasoner.train.rollouts.gathered_source import WHOLE_COPY, GatheredSource
+from pixel_reasoner.train.rollouts.generator import (
     GeneratedRollout,
     RolloutGenerator,
     TokenLimits,
     TrlTurnSource,
     sampled_logprobs,
 )
+from pixel_reasoner.train.rollouts.question_order import question_row
+from pixel_reasoner.train.rollouts.turn_source import TurnSource
 from pixel_reasoner.train.samples import (
     PromptEncoder,
     RolloutSample,
     completion_spans,
     token_sequences,
 )
-from pixel_reasoner.train.throughput import ThroughputMixin
-from pixel_reasoner.train.turn_source import TurnSource
-from pixel_reasoner.train.vllm_check import ServerInfo
-from pixel_reasoner.train.vllm_weights import WeightPublisher
+from pixel_reasoner.train.sharding.blank_pictures import NEEDS_BLANK
+from pixel_reasoner.train.vllm.check import ServerInfo
+from pixel_reasoner.train.vllm.weights import WeightPublisher
 
 PER_TOKEN = (
     "old_per_token_logps",

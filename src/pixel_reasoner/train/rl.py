@@ -1,6 +1,6 @@
 """Phase 2: curiosity-driven RL with TRL's `GRPOTrainer`.
 
-`grpo.PixelReasonerTrainer` is the trainer, `rollouts.RolloutGenerator` generates rollouts; this module sets up a run.
+`grpo.PixelReasonerTrainer` is the trainer, `rollouts.generator.RolloutGenerator` generates rollouts; this module sets up a run.
 
     pixel-reasoner train rl run.toml
     torchrun --nproc_per_node gpu -m pixel_reasoner.cli train rl run.toml      # all GPUs of a machine; `sharding` in the run
@@ -53,13 +53,13 @@ from pixel_reasoner.train.callbacks import (
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.folder import training_folder
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
-from pixel_reasoner.train.processes import check_processes
-from pixel_reasoner.train.question_order import question_row
 from pixel_reasoner.train.reward_functions import load_reward
-from pixel_reasoner.train.sharding import set_wrapped_classes, start_processes
-from pixel_reasoner.train.sharding_check import ShardingCallback
+from pixel_reasoner.train.rollouts.question_order import question_row
+from pixel_reasoner.train.sharding.check import ShardingCallback
+from pixel_reasoner.train.sharding.processes import check_processes
+from pixel_reasoner.train.sharding.setup import set_wrapped_classes, start_processes
 from pixel_reasoner.train.trl_config import trl_config
-from pixel_reasoner.train.vllm_check import ServerInfo, check_servers
+from pixel_reasoner.train.vllm.check import ServerInfo, check_servers
 from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
 
 NO_LIMIT = 10**6

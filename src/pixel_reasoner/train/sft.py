@@ -39,7 +39,6 @@ from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.strict_json import parse_json
-from pixel_reasoner.train.blank_pictures import NEEDS_BLANK, BlankPicture
 from pixel_reasoner.train.callbacks import (
     LogCallback,
     ValidationCallback,
@@ -49,10 +48,11 @@ from pixel_reasoner.train.callbacks import (
 from pixel_reasoner.train.config import SftRun
 from pixel_reasoner.train.folder import CheckpointErrorsMixin, training_folder
 from pixel_reasoner.train.model_card import ModelCardMixin
-from pixel_reasoner.train.processes import check_processes
-from pixel_reasoner.train.sharding import set_wrapped_classes, start_processes
-from pixel_reasoner.train.sharding_check import ShardingCallback
-from pixel_reasoner.train.throughput import ThroughputMixin
+from pixel_reasoner.train.monitor.throughput import ThroughputMixin
+from pixel_reasoner.train.sharding.blank_pictures import NEEDS_BLANK, BlankPicture
+from pixel_reasoner.train.sharding.check import ShardingCallback
+from pixel_reasoner.train.sharding.processes import check_processes
+from pixel_reasoner.train.sharding.setup import set_wrapped_classes, start_processes
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
 

@@ -10,8 +10,8 @@ from trl import GRPOConfig, SFTConfig
 
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.train.config import BatchSizes, RlRun, SftRun, batch_sizes, reject_unknown_keys
-from pixel_reasoner.train.processes import num_processes
-from pixel_reasoner.train.sharding import sharding_options
+from pixel_reasoner.train.sharding.processes import num_processes
+from pixel_reasoner.train.sharding.setup import sharding_options
 
 SFT_DEFAULTS = {
     "learning_rate": 1e-6,

@@ -22,11 +22,11 @@ from pixel_reasoner.train import distributed
 from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, find_checkpoint_problem
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.folder import checkpoint_errors, save_run_settings
-from pixel_reasoner.train.layout import check_batch_size
 from pixel_reasoner.train.model_card import write_model_card
+from pixel_reasoner.train.monitor.stalls import watch_for_stalls
 from pixel_reasoner.train.preemption import PreemptionCallback
-from pixel_reasoner.train.resharding import prepare_resharding
-from pixel_reasoner.train.stalls import watch_for_stalls
+from pixel_reasoner.train.sharding.layout import check_batch_size
+from pixel_reasoner.train.sharding.resharding import prepare_resharding
 
 Run = SftRun | RlRun
 _LOG = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from pixel_reasoner.models.engine import (
     unwrap_peft,
 )
 from pixel_reasoner.train.config import RlRun, SftRun
-from pixel_reasoner.train.hardware import synchronize
+from pixel_reasoner.train.monitor.hardware import synchronize
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import lora_config, prepare_vision
 

@@ -24,9 +24,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pixel_reasoner.schema.settings import RunSettings
-from pixel_reasoner.train.question_order import QuestionOrder
-from pixel_reasoner.train.rollouts import ActiveRollout, GeneratedRollout, RolloutGenerator
-from pixel_reasoner.train.turn_source import ContinuousTurnSource, GeneratedTurn, TurnRequest
+from pixel_reasoner.train.rollouts.generator import (
+    ActiveRollout,
+    GeneratedRollout,
+    RolloutGenerator,
+)
+from pixel_reasoner.train.rollouts.question_order import QuestionOrder
+from pixel_reasoner.train.rollouts.turn_source import (
+    ContinuousTurnSource,
+    GeneratedTurn,
+    TurnRequest,
+)
 
 POLL_TIMEOUT_S = 0.2
 

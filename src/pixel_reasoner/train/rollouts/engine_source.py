@@ -31,7 +31,7 @@ from pixel_reasoner.models.engine import (
     is_supported,
     unwrap_peft,
 )
-from pixel_reasoner.train.turn_source import GeneratedTurn, TurnRequest
+from pixel_reasoner.train.rollouts.turn_source import GeneratedTurn, TurnRequest
 
 _KNOWN = frozenset({"max_new_tokens", "suppress_tokens"})
 """keys of `generation_kwargs` that the engine supports"""

@@ -12,7 +12,7 @@
     perf/cuda_memory_gib                        largest reserved memory of a GPU
 
 With several processes, seconds and memory also have the lowest and the highest process: `perf/min/...`, `perf/max/...`.
-`flops.py` describes how FLOPs are counted; `hardware.peak_flops` where the peak comes from.
+`flops` describes how FLOPs are counted; `hardware.peak_flops` where the peak comes from.
 
 Each step makes two collective calls, whatever it contains: a barrier before its last micro-batch, whose duration is
 the time this process waits for slower ones, and one gather. Waiting inside the backward pass (gradients of other
@@ -31,7 +31,7 @@ from transformers import TrainerCallback
 
 from pixel_reasoner.models.engine import unwrap_peft
 from pixel_reasoner.train import distributed
-from pixel_reasoner.train.flops import (
+from pixel_reasoner.train.monitor.flops import (
     ModelShape,
     Work,
     forward_flops,
@@ -40,15 +40,15 @@ from pixel_reasoner.train.flops import (
     sequence_work,
     training_flops,
 )
-from pixel_reasoner.train.hardware import (
+from pixel_reasoner.train.monitor.hardware import (
     GIB,
     peak_flops,
     peak_memory,
     resident_memory,
     synchronize,
 )
-from pixel_reasoner.train.rollouts import GeneratedRollout
-from pixel_reasoner.train.timing import PHASES, StepTimer
+from pixel_reasoner.train.monitor.timing import PHASES, StepTimer
+from pixel_reasoner.train.rollouts.generator import GeneratedRollout
 
 IGNORED_LABEL = -100
 _SECONDS = ("step", "between", *PHASES)

@@ -17,9 +17,9 @@ from uuid import uuid4
 import torch
 
 from pixel_reasoner.models.engine.sequence import image_digest
-from pixel_reasoner.train.turn_source import GeneratedTurn, TurnRequest
-from pixel_reasoner.train.vllm_client import Prompt, ServerDown, VllmClient
-from pixel_reasoner.train.vllm_servers import Interrupted, VllmServers
+from pixel_reasoner.train.rollouts.turn_source import GeneratedTurn, TurnRequest
+from pixel_reasoner.train.vllm.client import Prompt, ServerDown, VllmClient
+from pixel_reasoner.train.vllm.servers import Interrupted, VllmServers
 
 BANNED_BIAS = -100.0
 """logit bias of a token that must not be generated; vLLM's minimum"""

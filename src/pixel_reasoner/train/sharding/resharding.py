@@ -16,7 +16,7 @@ import torch
 
 from pixel_reasoner.errors import OutputError
 from pixel_reasoner.train import distributed
-from pixel_reasoner.train.layout import read_layout
+from pixel_reasoner.train.sharding.layout import read_layout
 
 _LATEST = "latest_universal"
 """DeepSpeed writes this file last"""

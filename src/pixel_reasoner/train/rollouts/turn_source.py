@@ -3,7 +3,7 @@
     TurnSource            one turn for each of several prompts; the batch ends with its longest turn
     ContinuousTurnSource  turns of many rollouts that start and finish at any time
 
-`rollout_source` generates with the engine, `vllm_source` with a vLLM server, `rollouts.TrlTurnSource` with TRL.
+`engine_source` and `gathered_source` generate with the engine, `vllm.source` with vLLM servers, `generator.TrlTurnSource` with TRL.
 """
 
 from __future__ import annotations

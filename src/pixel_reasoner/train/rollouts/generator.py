@@ -25,6 +25,7 @@ from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig, RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
+from pixel_reasoner.train.rollouts.turn_source import TurnSource
 from pixel_reasoner.train.samples import (
     ConversationTokens,
     PromptEncoder,
@@ -32,7 +33,6 @@ from pixel_reasoner.train.samples import (
     TrlRow,
     TurnPrompt,
 )
-from pixel_reasoner.train.turn_source import TurnSource
 
 
 class TokenLimits(NamedTuple):

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from pixel_reasoner.errors import EndpointError
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.train.samples import PromptEncoder
-from pixel_reasoner.train.vllm_client import Prompt, VllmClient, retry
-from pixel_reasoner.train.vllm_options import SERVER_COMMAND, VllmOptions
+from pixel_reasoner.train.vllm.client import Prompt, VllmClient, retry
+from pixel_reasoner.train.vllm.options import SERVER_COMMAND, VllmOptions
 
 MIN_VERSION = (0, 30)
 """first version with `--enable-scale-out`"""

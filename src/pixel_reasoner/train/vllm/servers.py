@@ -15,14 +15,14 @@ from typing import Any, NamedTuple, TypeVar
 from filelock import FileLock
 
 from pixel_reasoner.errors import EndpointError
-from pixel_reasoner.train.vllm_client import (
+from pixel_reasoner.train.vllm.client import (
     Generation,
     Prompt,
     ServerDown,
     VllmClient,
     retry,
 )
-from pixel_reasoner.train.vllm_options import VllmOptions
+from pixel_reasoner.train.vllm.options import VllmOptions
 
 T = TypeVar("T")
 

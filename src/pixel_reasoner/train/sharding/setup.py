@@ -23,7 +23,7 @@ from accelerate.utils import DistributedType
 from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.config import RlRun, SftRun
-from pixel_reasoner.train.processes import num_processes
+from pixel_reasoner.train.sharding.processes import num_processes
 
 _STAGES = {"zero2": 2, "zero3": 3}
 _SIZES_OF_MODEL = ("stage3_param_persistence_threshold", "stage3_prefetch_bucket_size")

@@ -18,8 +18,8 @@ from pixel_reasoner.files import read_json_object
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.train.config import BatchSizes, RlRun, SftRun, batch_sizes
-from pixel_reasoner.train.hardware import GIB
-from pixel_reasoner.train.plan_gpu import (
+from pixel_reasoner.train.monitor.hardware import GIB
+from pixel_reasoner.train.plan.gpu import (
     RESULT_TEXT_TOKENS,
     Shape,
     Workload,
@@ -93,7 +93,7 @@ def plan_lines(run: SftRun | RlRun, options: PlanOptions) -> list[str]:
         )
     if options.gpu == "this":
         with require_extra("local,train", "measure a run on this machine"):
-            from pixel_reasoner.train.plan_machine import plan_machine
+            from pixel_reasoner.train.plan.machine import plan_machine
         made = plan_machine(run, options.gpus, turns=options.turns, turn_tokens=options.turn_tokens)
         return made.lines(options.price, options.gpus)
     shape = load_shape(options.like or run.model)

@@ -24,12 +24,17 @@ from pixel_reasoner.models.folder import budgets_for_processor, folder_settings,
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.train import distributed
-from pixel_reasoner.train.calibrate import Costs, Generation, Row, measure_costs
 from pixel_reasoner.train.config import RlRun, SftRun, batch_sizes
-from pixel_reasoner.train.flops import ModelShape, forward_flops, placeholder_ids, sequence_work
-from pixel_reasoner.train.hardware import GIB
-from pixel_reasoner.train.plan_data import RlData, SftData, rl_data, sft_data
-from pixel_reasoner.train.plan_gpu import sft_batch
+from pixel_reasoner.train.monitor.flops import (
+    ModelShape,
+    forward_flops,
+    placeholder_ids,
+    sequence_work,
+)
+from pixel_reasoner.train.monitor.hardware import GIB
+from pixel_reasoner.train.plan.calibrate import Costs, Generation, Row, measure_costs
+from pixel_reasoner.train.plan.data import RlData, SftData, rl_data, sft_data
+from pixel_reasoner.train.plan.gpu import sft_batch
 from pixel_reasoner.train.weights import lora_config
 
 LINK_BYTES_PER_S = 1.5e9

@@ -9,10 +9,10 @@ from typing import Any
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RunSettings
-from pixel_reasoner.train.async_rollouts import AsyncRollouts, AsyncSizes
-from pixel_reasoner.train.question_order import QuestionOrder
-from pixel_reasoner.train.rollouts import GeneratedRollout
-from pixel_reasoner.train.turn_source import ContinuousTurnSource
+from pixel_reasoner.train.rollouts.asynchronous import AsyncRollouts, AsyncSizes
+from pixel_reasoner.train.rollouts.generator import GeneratedRollout
+from pixel_reasoner.train.rollouts.question_order import QuestionOrder
+from pixel_reasoner.train.rollouts.turn_source import ContinuousTurnSource
 
 _PAUSE_S = 0.001
 """time in which the trainer can take the lock; Python's locks are not fair"""

@@ -15,12 +15,12 @@ from pixel_reasoner.files import atomic_folder
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.folder import checkpoint_errors
-from pixel_reasoner.train.rollouts import token_type_ids_name
+from pixel_reasoner.train.rollouts.generator import token_type_ids_name
 from pixel_reasoner.train.samples import PromptEncoder
-from pixel_reasoner.train.vllm_check import ServerInfo, check_pictures
-from pixel_reasoner.train.vllm_client import Prompt
-from pixel_reasoner.train.vllm_servers import VllmServers, WeightVersion
-from pixel_reasoner.train.vllm_source import BANNED_BIAS, Limits, VllmTurnSource
+from pixel_reasoner.train.vllm.check import ServerInfo, check_pictures
+from pixel_reasoner.train.vllm.client import Prompt
+from pixel_reasoner.train.vllm.servers import VllmServers, WeightVersion
+from pixel_reasoner.train.vllm.source import BANNED_BIAS, Limits, VllmTurnSource
 from pixel_reasoner.train.weights import write_weights
 
 _PROBE_TEXT = "What does the picture show?"

@@ -16,8 +16,8 @@ from pixel_reasoner.errors import ModelError
 from pixel_reasoner.models.engine import FAMILIES, unwrap_peft
 from pixel_reasoner.models.patches import optimize_vision_encoder
 from pixel_reasoner.train import distributed
-from pixel_reasoner.train.rollout_source import RolloutSource, can_use_engine
-from pixel_reasoner.train.turn_source import GeneratedTurn, TurnRequest
+from pixel_reasoner.train.rollouts.engine_source import RolloutSource, can_use_engine
+from pixel_reasoner.train.rollouts.turn_source import GeneratedTurn, TurnRequest
 from pixel_reasoner.train.weights import empty_copy
 
 WHOLE_COPY = ("fsdp2", "zero3")

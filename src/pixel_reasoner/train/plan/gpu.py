@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.train.config import SftRun
-from pixel_reasoner.train.hardware import GIB, GPUS, Gpu
+from pixel_reasoner.train.monitor.hardware import GIB, GPUS, Gpu
 
 RESULT_TEXT_TOKENS = 40
 """text around the picture that an operation returns"""

@@ -16,10 +16,10 @@ from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.pixelworld import world_questions
 from pixel_reasoner.sources.question_files import read_questions
-from pixel_reasoner.train.calibrate import Row
 from pixel_reasoner.train.config import RlRun, SftRun
-from pixel_reasoner.train.flops import picture_tokens
-from pixel_reasoner.train.plan_gpu import RESULT_TEXT_TOKENS
+from pixel_reasoner.train.monitor.flops import picture_tokens
+from pixel_reasoner.train.plan.calibrate import Row
+from pixel_reasoner.train.plan.gpu import RESULT_TEXT_TOKENS
 
 NUM_SAMPLES = 48
 """traces or questions of the sample"""
@@ -94,7 +94,7 @@ def rl_data(
     """Return the number of questions of a run, and the mean of the prompts of a sample."""
     from pixel_reasoner.dialects import get_dialect
     from pixel_reasoner.train.rl import rollout_config
-    from pixel_reasoner.train.rollouts import RolloutGenerator, TokenLimits
+    from pixel_reasoner.train.rollouts.generator import RolloutGenerator, TokenLimits
     from pixel_reasoner.train.samples import PromptEncoder
 
     budgets = settings.budgets or get_dialect(settings.dialect).budgets

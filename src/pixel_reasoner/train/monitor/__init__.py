@@ -1,0 +1,1 @@
+"""Measurement of training: seconds, tokens, FLOPs, memory and stalls."""

@@ -1,0 +1,1 @@
+"""Plans: memory, time and cost of a run before it starts."""

@@ -1,0 +1,1 @@
+"""Rollouts of the policy in training: generators and what generates their turns."""

@@ -1,0 +1,1 @@
+"""Weights and optimizer states sharded over processes: FSDP2 and DeepSpeed ZeRO."""

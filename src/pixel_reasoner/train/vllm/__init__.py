@@ -1,0 +1,1 @@
+"""vLLM servers that generate the rollouts of a run."""
