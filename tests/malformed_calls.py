@@ -24,7 +24,7 @@ TYPE = "value_type"
 MISSING = "missing_argument"
 NAME = "argument_name"
 FENCE = "code_fence"
-END_TAG = "missing_end_tag"
+END_TAG = "end_tag"
 PYTHON = "python_literal"
 COMMA = "trailing_comma"
 QUOTES = "typographic_quotes"
@@ -482,7 +482,14 @@ repaired(
 valid(one, "qwen3_vl", f"<think>a</think></think>{Q}", "the second is ignored", ZOOM)
 repaired(one, "qwen3_vl", f"{Q}</tool_call>", END_TAG, "the second is ignored")
 repaired(one, "mini_o3", f"{G}</grounding>", END_TAG, "the second is ignored")
-repaired(one, "qwen3_vl", f"{Q}\n</think>", AFTER, "an end of a thought after the call is ignored")
+error(
+    one,
+    "qwen3_vl",
+    f"{Q}\n</think>",
+    "thought_only",
+    "after the thought",
+    "text up to the first end tag is a thought, as without a start tag",
+)
 
 # --- 8: tags or quotes inside a value ---
 one = "tag inside a value"
@@ -1032,7 +1039,7 @@ error(
 error(
     one,
     "qwen2_5_vl",
-    no_index,
+    no_index.replace("[250, 500, 750, 1000]", "[161, 238, 483, 476]"),
     "bad_arguments",
     "img_idx is missing; there are 2 pictures",
     "which of two is unknown",

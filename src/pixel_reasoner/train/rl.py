@@ -170,6 +170,7 @@ def rollout_config(run: RlRun) -> RolloutConfig:
             top_p=run.trl.get("top_p", 1.0),
             seed=run.trl.get("seed", 42),
         ),
+        strict=True,  # rewards of the format must see what the model wrote
     )
 
 
