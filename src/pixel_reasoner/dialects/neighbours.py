@@ -243,7 +243,7 @@ class Reader(NamedTuple):
             return _neighbour(self.elements(text, start))
         head = _NAME.match(text, start)
         if head is None:
-            raise self.error("the call is neither JSON nor another known form")
+            raise self.error("the call is not valid JSON, nor another known form")
         if text.startswith("(", head.end()):
             return _neighbour(self.python(text, start))
         if text.startswith("<arg_key>", _skip_blanks(text, head.end())):
@@ -251,7 +251,7 @@ class Reader(NamedTuple):
         rest = text[head.end() : head.end() + 80].lstrip()
         if head[0] in self.names and (not rest or rest.startswith("</")):
             return _neighbour(self.key_values(text, start))
-        raise self.error("the call is neither JSON nor another known form")
+        raise self.error("the call is not valid JSON, nor another known form")
 
 
 _MAX_VALUES = 16
