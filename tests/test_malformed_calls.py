@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 
 import pytest
 from PIL import Image
 
 from malformed_calls import CASES, Case
 from pixel_reasoner.dialects import DIALECTS, get_dialect
+from pixel_reasoner.dialects.template_check import (
+    assert_template_keeps_thoughts,
+    thought_problem,
+)
+from pixel_reasoner.errors import ModelError
+from pixel_reasoner.evals.stats import summarize
 from pixel_reasoner.models.api import Completion
+from pixel_reasoner.models.openai_schema import Message
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.reports.metrics import metrics_section
+from pixel_reasoner.reports.summary import RunSummary
 from pixel_reasoner.rollout.ask import ask
 from pixel_reasoner.rollout.replay import replay_trace
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.repairs import EXPLANATIONS, NOT_REJECTED_STRICTLY, RepairKind
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets, RolloutConfig, RunSettings
-from pixel_reasoner.schema.trace import CallErrorKind, StopReason, Text, Thought, ToolCall, Trace
+from pixel_reasoner.schema.trace import (
+    CallErrorKind,
+    Picture,
+    StopReason,
+    Text,
+    Thought,
+    ToolCall,
+    Trace,
+)
 
 SIZES = {"deepeyes": (644, 476), "qwen2_5_vl": (644, 476)}
 ONLY_VIDEO = "select_frames"
@@ -116,17 +134,11 @@ def test_a_strict_run_repairs_nothing(rollout_of, case: Case):
 
 
 def test_a_turn_without_defects_is_parsed_equally_with_and_without_repairs():
-    for name, dialect in DIALECTS.items():
+    for _, dialect in DIALECTS.items():
         call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.25, 0.5, 0.75, 1.0]})
         if dialect.can_name_pictures:
             call = ToolCall(name="zoom_in", arguments={**call.arguments, "target_image": 1})
         size = dialect.budgets.multiple * 20
-        pictures = Rollout(
-            Question(id="1", text="?", media=()), Prompt(name), RolloutConfig()
-        ).pictures
-        assert pictures == ()
-        from pixel_reasoner.schema.trace import Picture
-
         picture = Picture(number=1, medium=0, source_px=(size, size), seen_px=(size, size))
         for text in (
             dialect.write_turn("I look.", call, [picture]),
@@ -233,6 +245,80 @@ def test_every_kind_is_explained():
     assert set(EXPLANATIONS) == set(RepairKind)
 
 
+def test_an_evaluation_reports_repairs_by_kind_and_the_accuracy_without_them(tmp_path):
+    Image.new("RGB", (640, 480)).save(tmp_path / "a.png")
+    media = (MediaItem(kind="image", path=str(tmp_path / "a.png")),)
+    good = '{"name": "zoom_in", "arguments": {"bbox_2d": [0, 0, 1, 1], "target_image": 1}}'
+    calls = (
+        f"<tool_call>{good}</tool_call>",
+        f"<tool_call>{good}",
+        "<tool_call>{'name': 'zoom_in', 'arguments': {'bbox': [0, 0, 1, 1]}}",
+        "<tool_call>{</tool_call>",
+    )
+    traces = [
+        ask(
+            Question(id=str(number), text="?", media=media, answer=("red",)),
+            ScriptedModel([call, r"\boxed{red}"]),
+            RolloutConfig(),
+        )
+        for number, call in enumerate(calls)
+    ]
+    metrics = summarize(traces)
+    assert (metrics["accuracy"], metrics["strict_accuracy"]) == (1.0, 0.5)
+    assert (metrics["repaired_rate"], metrics["operation_error_rate"]) == (0.5, 0.25)
+    kinds = {"argument_name": 0.25, "end_tag": 0.5, "python_literal": 0.25}
+    assert metrics["repaired_by_kind"] == kinds
+    shown = {one.name: one.value for one in metrics_section(RunSummary(**metrics)).metrics}
+    assert shown["repaired: end_tag"] == 0.5
+    assert shown["accuracy without repairs"] == 0.5
+    strict = [
+        ask(trace.question, ScriptedModel([calls[1], "No."]), RolloutConfig(strict=True))
+        for trace in traces[1:2]
+    ]
+    assert summarize(strict)["repaired_rate"] == 0.0
+
+
+def test_a_continued_thought_is_no_rejected_call_and_no_part_of_a_strict_run(tmp_path):
+    question = Question(id="1", text="?", media=(), answer=("red",))
+    script = ["<think>Hm.</think>", r"\boxed{red}"]
+    trace = ask(question, ScriptedModel(script, dialect="qwen3_vl"), RolloutConfig())
+    metrics = summarize([trace])
+    assert (metrics["accuracy"], metrics["strict_accuracy"]) == (1.0, 0.0)
+    assert metrics["operation_error_rate"] is None
+
+
+# --- templates and servers ---
+
+
+def test_templates_that_delete_or_repeat_thoughts_are_found():
+    dialect = get_dialect("qwen3_vl")
+
+    def render(messages, change=lambda text, is_last: text):
+        texts = ["".join(part.get("text", "") for part in one["content"]) for one in messages]
+        return "\n".join(change(text, n >= len(texts) - 2) for n, text in enumerate(texts))
+
+    def deleting(text, is_last):
+        return text if is_last else re.sub(r"<think>.*?</think>", "", text)
+
+    def doubling(text, is_last):
+        return text.replace("<think>", "<think>\n\n</think><think>")
+
+    assert thought_problem(render, dialect) is None
+    assert_template_keeps_thoughts(render, dialect, "a model")
+    for change, problem in ((deleting, "deletes"), (doubling, "adds a thought")):
+        with pytest.raises(ModelError, match=problem):
+            assert_template_keeps_thoughts(partial(render, change=change), dialect, "a model")
+    assert thought_problem(partial(render, change=deleting), get_dialect("compact")) is None
+
+
+def test_all_reasoning_fields_of_a_server_are_joined_and_equal_ones_count_once():
+    assert Message(reasoning_content="a", reasoning="a", content="b").thought == "a"
+    assert Message(reasoning_content="a", reasoning="b").thought == "ab"
+    both = [{"type": "thinking", "thinking": "c"}, {"type": "text", "text": "Red."}]
+    message = Message(reasoning="a", content=both)
+    assert (message.thought, message.text) == ("ac", "Red.")
+
+
 # --- work ---
 
 HOSTILE = (
@@ -261,13 +347,13 @@ HOSTILE = (
 def test_the_time_of_a_repair_is_proportional_to_the_text(prefix):
     def seconds(unit: str, size: int) -> float:
         text = prefix + unit * (size // len(unit))
-        best = 9e9
-        for _ in range(2):
-            started = time.process_time()
-            get_dialect("qwen3_vl").parse(text, strict=False)
-            best = min(best, time.process_time() - started)
-        return best
+        started = time.process_time()
+        get_dialect("qwen3_vl").parse(text, strict=False)
+        return time.process_time() - started
+
+    def is_linear(unit: str) -> bool:
+        # 8 times in theory, 64 for quadratic work
+        return seconds(unit, 32_000) < 0.01 + 24 * seconds(unit, 4_000)
 
     for unit in HOSTILE:
-        short, long = seconds(unit, 8_000), seconds(unit, 64_000)
-        assert long < 0.01 + 24 * short, unit  # 8 times in theory, 64 for quadratic work
+        assert is_linear(unit) or is_linear(unit) or is_linear(unit), unit

@@ -224,7 +224,8 @@ class CallFormat(ArgumentConventions):
         ]
         content.feed("".join(texts))
         raw, inner = content.split()
-        thoughts = [*(one for one in parts if isinstance(one, Thought)), *inner]
+        separate = [one for one in parts if isinstance(one, Thought)]
+        thoughts = [*separate, *inner]
         given = [
             FoundCall(WrittenCall(one.name, one.arguments))
             for one in parts[first:]
@@ -239,7 +240,7 @@ class CallFormat(ArgumentConventions):
             found = RepairedTurn(before, tuple(kept), texts[1], (), tuple(kinds), num_left_out)
             return self._with_repairs(thoughts, found, pictures)
         turn = self.repaired_turn(thoughts, raw, content.content, pictures)
-        answer = self.answer_format.find("\n".join(one.thought for one in thoughts))
+        answer = self.answer_format.find("\n".join(one.thought for one in separate))
         if turn.has_only_thought and answer is not None:
             return turn.model_copy(update={"answer": answer, "errors": ()})
         return turn

@@ -5,7 +5,7 @@ Everything else returns to the model as an error: units, order of corners, and t
 guessed. The rules and their reasons are in docs/dialects.md; `tests/malformed_calls.py` lists the cases.
 
 1. Closed thoughts contain no calls. A complete call ends a thought without an end tag.
-2. The first valid call is executed; the others are left out, and the model is told.
+2. The first valid call is executed; the others are left out, and the next prompt contains their number.
 3. The content decides the syntax. Outside of tags, a call must name one of the operations.
 """
 

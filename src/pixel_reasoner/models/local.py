@@ -102,7 +102,7 @@ class LocalModel:
             render = partial(processor.apply_chat_template, tokenize=False)
             assert_template_supports(render, get_dialect(self.dialect), source)
             if problem := thought_problem(render, get_dialect(self.dialect)):
-                self.note = f"{self.note} The chat template {problem}.".strip()
+                self.note = f"{settings.note} The chat template {problem}.".strip()
 
     @classmethod
     def of(cls, weights: Any, processor: Any, settings: FolderSettings) -> Self:
