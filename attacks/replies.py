@@ -62,6 +62,15 @@ TAGS = [
     "<think>", "</think>", "<answer>", "</answer>", "<AnSwEr>", "<tool_call>", "</tool_call>", "<grounding>",
     "</grounding>", "[TOOL_CALLS]", "\\boxed{", "\\boxed {", "\\fbox{", "\x08oxed{", "}", "<think", "</", "<tool_cal",
 ]
+NEIGHBOURS = [
+    "<function=zoom_in>", "<function=image_zoom_in_tool>\n", "</function>", "<parameter=bbox_2d>\n", "</parameter>", "<parameter=img_idx>",
+    "<arg_key>bbox_2d</arg_key>", "<arg_value>[0, 0, 1, 1]</arg_value>", "<arg_key>", "<invoke name=\"zoom_in\">", "</invoke>",
+    "<parameter name=\"bbox_2d\">", "<|tool_call>call:zoom_in{", "<tool_call|>", "<|\"|>", "bbox_2d:[0,0,1,1]", "}", "[TOOL_CALLS]zoom_in[ARGS]",
+    "<|tool_call_start|>[", "<|tool_call_end|>", "zoom_in(bbox_2d=[0, 0, 1, 1])", "[zoom_in(", ")", ")]", "functools[", "```", "```json\n", "\n```",
+    "functions.zoom_in:0<|tool_call_argument_begin|>", "<|tool_call_begin|>", "{'name': 'zoom_in', 'arguments': {'bbox_2d': (0, 0, 1, 1),}}",
+    '{"name": "zoom_in", "arguments": "{\\"bbox\\": [[0, 0, 1, 1]]}"}', "“name”: “zoom_in”", "{“name”: “zoom_in”}", "'", "None", "`", ",}", ",]",
+    '{"bbox_2d": "0 0 1 1"}', '{"bbox_2d": [[0, 0], [1, 1]]}', '{"name": "zoom_in", "parameters": {"box": [0, 0, 500, 500]}}', "\n", "\n",
+]
 NUMBERS = [
     "0", "7", "-3", "1,250", "1 250", "3,5", "1/4", "1/0", "1½", "10⁸", "\\frac12", "\\frac{1}{", "3 \\times 10^8", "1e999",
     "9" * 400, "1.2k", "$5M", "NaN", "-Infinity", "seven", "twenty-one", "七", "四五", "二万", "sieben", "null", "0.5", "1e9999",
@@ -98,7 +107,7 @@ HOSTILE = [
     " ", "\n", "\t", "\u3000", "a. ", "A ", "(A)", "A, ", "A or ", "*", "**A", "|", "| A ", "-", "--", "$", "$1$", "\\frac", "\\frac{", "\\frac11",
     "\\text{", "\\text{a}", "^{", "^{1}", "{,}", "answer", "answer is ", "Answer:\n", "answer to ", '"answer":"', '"answer":"\\', "=", "x=", "no ",
     "no a ", "not ", "not any", "n't ", " so ", " total ", "one ", "twenty-", "四", "四个", "没有", "答案是", "选", "选A", "。", 'is "', "says **a",
-    '"', "\\", '\\"', "because ", ", because", "，因为", "3×10^", "3e9", "½", "²", "1²", "ﷺ", "\u0301", "None ", "ningun", "a-", "İ", "red ", "red or ",
+    *NEIGHBOURS[:38], '"', "\\", '\\"', "because ", ", because", "，因为", "3×10^", "3e9", "½", "²", "1²", "ﷺ", "\u0301", "None ", "ningun", "a-", "İ", "red ", "red or ",
     "x ^ ", "x + ", "C++ ", "el la ", "respuesta a ", "option ", "A选项", "\\boxed a", "\x08oxed{", "<", "<t", "<a", "\ud800", "NaN,", "1e", "0x",
 ]
 AROUND = [
@@ -126,6 +135,8 @@ def fuzzed_reply(rng: random.Random) -> str:
             pieces.append(_call(rng))
         elif kind < 0.3:
             pieces.append(rng.choice(ANSWERS).format(rng.choice(rng.choice((NUMBERS, WORDS)))))
+        elif kind < 0.5:
+            pieces.append(rng.choice(NEIGHBOURS))
         elif kind < 0.9:
             pieces.append(rng.choice(rng.choice((TAGS, NUMBERS, WORDS, VALUES))))
         else:
@@ -179,6 +190,7 @@ def _dialects() -> list[Dialect]:
 def _parse_steps(text: str, rng: random.Random, dialect: Dialect) -> list[Step]:
     return [
         (f"parse {dialect.name}", lambda: _parse(dialect, text)),
+        (f"repair {dialect.name}", lambda: _parse(dialect, text, strict=False)),
         (f"stream {dialect.name}", lambda: _stream(dialect, text, rng)),
     ]
 
@@ -196,9 +208,9 @@ class StreamMismatch(AssertionError):
     """A streamed reply has another parse result than the whole reply."""
 
 
-def _parse(dialect: Dialect, text: str) -> None:
+def _parse(dialect: Dialect, text: str, *, strict: bool = True) -> None:
     """Parse a reply, check and describe its calls, and serialize the result."""
-    turn = dialect.parse(text, PICTURES)
+    turn = dialect.parse(text, PICTURES, strict=strict)
     turn.model_dump_json().encode()
     for call in turn.calls:
         describe_call(call)
@@ -217,7 +229,9 @@ def _stream(dialect: Dialect, text: str, rng: random.Random) -> None:
         parser.feed(text[position : position + size])
         position += size
     # Compare as text: nan is not equal to itself.
-    if parser.finish().model_dump_json() != dialect.parse(text, PICTURES).model_dump_json():
+    strict = rng.random() < 0.5
+    whole = dialect.parse(text, PICTURES, strict=strict)
+    if parser.finish(strict=strict).model_dump_json() != whole.model_dump_json():
         raise StreamMismatch(dialect.name)
 
 

@@ -26,7 +26,7 @@ from pixel_reasoner.dialects import (
     get_dialect,
 )
 from pixel_reasoner.dialects.answers import AnswerFormat
-from pixel_reasoner.dialects.boxes import FRACTIONS, PIXELS, THOUSANDTHS
+from pixel_reasoner.dialects.boxes import CLAMPED_PIXELS, FRACTIONS, PIXELS, THOUSANDTHS
 from pixel_reasoner.dialects.conformance import assert_valid_dialect, insert_table
 from pixel_reasoner.dialects.detect import ModelMatch
 from pixel_reasoner.dialects.syntax.hermes import HERMES
@@ -390,7 +390,10 @@ def test_a_converted_call_has_the_same_region_of_the_same_picture(dialect, x, y,
     ("grid", "numbers", "expected"),
     [
         (THOUSANDTHS, [750, 0, 250, 10], "box is inverted: x1=750 must be less than x2=250"),
-        (THOUSANDTHS, [1200, 0, 1300, 10], "box is empty: x1=1000 equals x2"),
+        (THOUSANDTHS, [1010, 0, 1020, 10], "box is empty: x1=1000 equals x2"),
+        (THOUSANDTHS, [1200, 0, 1300, 10], "give [x1, y1, x2, y2] in 0 to 1000 on either side"),
+        (PIXELS, [0, 0, 900, 10], "is outside of the picture; give [x1, y1, x2, y2] in pixels"),
+        (CLAMPED_PIXELS, [0, 0, 900, 10], None),
         (PIXELS, [0, 480, 10, 480], "box is empty: y1=480 equals y2"),
         (PIXELS, [0, 1, 2], "box needs 4 numbers [x1, y1, x2, y2], got 3"),
         (
@@ -400,7 +403,7 @@ def test_a_converted_call_has_the_same_region_of_the_same_picture(dialect, x, y,
         ),
         (PIXELS, [0, 1, 10**400, 2], "x2=inf is not a finite number; give numbers in [0, 640]"),
         (FRACTIONS, [0, 0, 1.5, 1], "x2=1.5 is outside [0, 1]; give normalised [x1, y1, x2, y2]"),
-        (PIXELS, [-3, 0, 700, 10], None),
+        (PIXELS, [-3, 0, 650, 10], None),
         (PIXELS, "left", None),
         (PIXELS, [0, 0, True, 1], None),
     ],
@@ -425,7 +428,7 @@ def parse_zoom(dialect: Dialect, number: object, box: object, name: str) -> Pars
         (QWEN3, 0, [250, 500, 1000, 1000], (1, [0.25, 0.5, 1, 1])),
         (QWEN3, 2, [250, 500, 1003, 1000], (3, [0.25, 0.5, 1, 1])),
         (QWEN2_5, 0, [160, 240, 640, 480], (1, [0.25, 0.5, 1, 1])),
-        (QWEN2_5, 1, [140, 210, 600, 500], (2, [0.25, 0.5, 1, 1])),
+        (QWEN2_5, 1, [140, 210, 565, 428], (2, [0.25, 0.5, 1, 1])),
         (MINI_O3, "original_image", [0.25, 0.5, 1.0, 1.01], (1, [0.25, 0.5, 1, 1])),
         (MINI_O3, "observation_2", [0.25, 0.5, 1.0, 1.0], (3, [0.25, 0.5, 1, 1])),
     ],

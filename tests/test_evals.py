@@ -110,6 +110,8 @@ def test_metrics_equal_values_computed_by_hand():
     assert metrics.pop("accuracy_interval") == metrics.pop("score_interval") == [0.0, 1.0]
     assert (metrics.pop("score"), metrics.pop("mean_iou")) == (metrics["accuracy"], 0.5)
     assert metrics.pop("new_tokens_per_question") is None  # scripted turns have no tokens
+    assert (metrics.pop("repaired_rate"), metrics.pop("repaired_by_kind")) == (0.0, {})
+    assert metrics.pop("strict_accuracy") == metrics["accuracy"]
     for group in metrics["by_category"].values():
         more = (
             "accuracy_interval",
@@ -117,6 +119,9 @@ def test_metrics_equal_values_computed_by_hand():
             "score_interval",
             "mean_iou",
             "new_tokens_per_question",
+            "repaired_rate",
+            "repaired_by_kind",
+            "strict_accuracy",
         )
         assert all(group.pop(name, "missing") != "missing" for name in more)
     assert metrics == {

@@ -385,6 +385,7 @@ def test_a_trace_records_everything_that_affects_it(photo, scripted):
         sampling=config.sampling,
         media=MediaLimits(num_frames=8),
         perturb=False,
+        strict=False,
     )
     assert {"python", "pixel-reasoner", "pillow", "av"} <= trace.versions.keys()
 

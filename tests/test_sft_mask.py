@@ -14,6 +14,7 @@ from pixel_reasoner.errors import InputError, ModelError
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import with_media_root
+from pixel_reasoner.schema.repairs import Repair, RepairKind
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.world import all_questions, make_scene, write_media
 from pixel_reasoner.world.render import build_media_item
@@ -108,6 +109,14 @@ def test_the_thought_before_a_deliberate_mistake_may_be_masked(write, processor)
     all_spans = trained_spans(trace, processor)
     fewer = trained_spans(trace, processor, train_thoughts_before_mistakes=False)
     assert fewer == all_spans[2:]
+
+
+def test_a_turn_with_a_repaired_call_is_not_trained(write, processor):
+    trace = write("attribute", Kind.SINGLE)
+    repair = Repair(kind=RepairKind.END_TAG, call=0)
+    turns = (trace.turns[0].model_copy(update={"repairs": (repair,)}), *trace.turns[1:])
+    spans = trained_spans(trace.model_copy(update={"turns": turns}), processor)
+    assert [shape(span) for span in spans] == [f"WORDS BOXED{END}"]
 
 
 def test_no_token_of_an_observation_is_trained(write, processor):

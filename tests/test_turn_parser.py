@@ -11,8 +11,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, strategies as st
 
-from pixel_reasoner.dialects import DIALECTS, Dialect, ParsedTurn, get_dialect
-from pixel_reasoner.dialects.arguments import RepairKind
+from pixel_reasoner.dialects import DIALECTS, Dialect, ParsedTurn, RepairKind, get_dialect
 from pixel_reasoner.dialects.syntax.base import (
     MAX_BRACKETS,
     MAX_TURN_CHARS,

@@ -22,7 +22,7 @@ from .api import (
     report as report,
     synthesize as synthesize,
 )
-from .dialects.parse import (
+from .dialects.parsed_turn import (
     ParsedTurn as ParsedTurn,
 )
 from .errors import (

@@ -6,7 +6,7 @@ import string
 from collections.abc import Mapping, Sequence
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.dialects.parse import ParsedTurn
+from pixel_reasoner.dialects.parsed_turn import ParsedTurn
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import Picture, StopReason, Trace, Turn

@@ -20,6 +20,7 @@ from pixel_reasoner.cli.options import (
     SamplingSeedOption,
     ServerOptions,
     StrategyOption,
+    StrictOption,
     TemperatureOption,
     WithoutOption,
     model_spec,
@@ -64,6 +65,7 @@ class OfferOptions:
 
     without: WithoutOption = False
     operation: OperationOption = None
+    strict: StrictOption = False
     strategy: StrategyOption = "single"
 
 
@@ -167,6 +169,7 @@ def ask(
     config = rollout_config(
         operations=not rollout.without,
         added=rollout.operation or (),
+        strict=rollout.strict,
         max_turns=max_turns,
         max_new_tokens=max_new_tokens,
         temperature=temperature,

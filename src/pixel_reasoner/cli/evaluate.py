@@ -21,6 +21,7 @@ from pixel_reasoner.cli.options import (
     ScorerOption,
     ServerOptions,
     StrategyOption,
+    StrictOption,
     TemperatureOption,
     WithoutOption,
     given_options,
@@ -85,6 +86,7 @@ class DrawOptions:
         int | None, typer.Option(min=1, help="Number of rows, drawn at random (benchmarks).")
     ] = None
     limit_seed: Annotated[int, typer.Option(help="Random seed of that draw.")] = 0
+    strict: StrictOption = False
     samples: Annotated[int, typer.Option(min=1, help="Answers per question: avg@k and pass@k.")] = 1
     strategy: StrategyOption = "single"
     temperature: TemperatureOption = 0.0
@@ -189,6 +191,7 @@ def evaluate(
     config = rollout_config(
         operations=not without,
         added=operation or (),
+        strict=draw.strict,
         max_turns=max_turns,
         max_new_tokens=max_new_tokens or (256 if task == "pixelworld" else 1024),
         temperature=draw.temperature,

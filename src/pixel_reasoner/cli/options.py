@@ -56,6 +56,13 @@ WithoutOption = Annotated[
         "--no-operations", help="Offer no operations: the model answers from the overview."
     ),
 ]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Reject malformed calls even where their meaning is certain, instead of repairing them.",
+    ),
+]
 OperationOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -333,6 +340,7 @@ def rollout_config(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    strict: bool = False,
 ) -> RolloutConfig:
     """Return the rollout configuration that options name.
 
@@ -343,6 +351,7 @@ def rollout_config(
         max_new_tokens: per message.
         temperature: of sampling.
         seed: of sampling.
+        strict: whether malformed calls are never repaired.
 
     Raises:
         UsageError: an unknown operation, or one although none are offered.
@@ -357,6 +366,7 @@ def rollout_config(
         operations=names,
         limits=RolloutLimits(max_turns=max_turns),
         sampling=SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed),
+        strict=strict,
     )
 
 

@@ -26,6 +26,7 @@ SUMMARY_COLUMNS = {
     "rapr": "RaPR",
     "evidence_hit_rate": "evidence",
     "operation_error_rate": "rejected",
+    "repaired_rate": "repaired",
     "unparsed_rate": "unparsed",
     "mean_operations": "operations",
 }
@@ -157,9 +158,9 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
 
     families = summary.get("by_family", {})
     groups = {"all": summary, **summary["by_category"], **(families if len(families) > 1 else {})}
-    metrics = [
-        m for m in SUMMARY_COLUMNS if m != "score" or summary["score"] != summary["accuracy"]
-    ]
+    unneeded = {"score"} if summary["score"] == summary["accuracy"] else set()
+    unneeded |= set() if summary["repaired_rate"] else {"repaired_rate"}
+    metrics = [metric for metric in SUMMARY_COLUMNS if metric not in unneeded]
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold", max_width=17)
     for metric in metrics:
@@ -172,6 +173,11 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
         warn(
             f"warning: {len(summary['failed'])} of {num_asked} questions failed and are not in the accuracy;"
             " the same command asks them again"
+        )
+    if summary["repaired_rate"]:
+        print_line(
+            f"accuracy {format_metric(summary['strict_accuracy'])} if answers after a repaired call counted as wrong; "
+            "--strict repairs nothing"
         )
     if "cyclic_accuracy" in summary:
         print_line(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")

@@ -20,6 +20,7 @@ from pixel_reasoner.cli.options import (
     OperationOption,
     ServerKindOption,
     ServerOptions,
+    StrictOption,
     TemperatureOption,
     TimeoutOption,
     WithoutOption,
@@ -171,6 +172,7 @@ class ReplyOptions:
     ] = "reasoning_content"
     without: WithoutOption = False
     operation: OperationOption = None
+    strict: StrictOption = False
     max_turns: MaxTurnsOption = 6
     temperature: TemperatureOption = 0.0
 
@@ -285,6 +287,7 @@ def _settings(
     config = rollout_config(
         operations=not replies.without,
         added=replies.operation or (),
+        strict=replies.strict,
         max_turns=replies.max_turns,
         max_new_tokens=limits.max_new_tokens,
         temperature=replies.temperature,

@@ -33,6 +33,7 @@ from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.rollout.replay import replay_trace
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.repairs import num_malformed_calls
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS
 from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
@@ -220,6 +221,8 @@ def _mistakes(trace: Trace) -> str | None:
             return f"turn {number} is marked as a mistake but has no call"
         if turn.observation and turn.observation.error and not turn.mistake:
             return f"turn {number} was rejected but is not marked as a mistake"
+        if num_malformed_calls(turn.repairs):
+            return f"turn {number} contains a malformed call, which was repaired"
     return None
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from pixel_reasoner.dialects import Dialect, Message, get_dialect
 from pixel_reasoner.errors import InputError, ModelError
 from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.schema.repairs import num_malformed_calls
 from pixel_reasoner.schema.trace import Trace
 
 
@@ -84,7 +85,9 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
             fix="put {% generation %} and {% endgeneration %} around the assistant's text and end token",
         )
     for (first, end), turn in zip(spans, trace.turns, strict=True):
-        if turn.mistake:
+        if num_malformed_calls(turn.repairs):
+            mask[first:end] = [False] * (end - first)  # its form must not be learned
+        elif turn.mistake:
             words = _dialect(trace).strip_call(turn.text)
             words = words if train_thoughts_before_mistakes else ""
             kept = _tokens_within(words, ids[first:end], processor.tokenizer)

@@ -149,7 +149,9 @@ class _TraceWriter:
         self.question = question
         self.rng = rng
         self.config = config
-        self.rollout = Rollout(question, config.model, RolloutConfig(), context and context.fresh())
+        self.rollout = Rollout(
+            question, config.model, RolloutConfig(strict=True), context and context.fresh()
+        )
         self.mistakes: set[int] = set()
         self.first_words: tuple[str, ...] = (
             wording.WHOLE_VIDEO if self.rollout.context.num_frames else wording.WHOLE_PICTURE

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pixel_reasoner.dialects.arguments import CallError, Repair
+from pixel_reasoner.dialects.arguments import CallError
 from pixel_reasoner.dialects.base import Dialect, Exchange, Message
 from pixel_reasoner.dialects.families.compact import COMPACT
 from pixel_reasoner.dialects.families.pixel_reasoner import PIXEL_REASONER
 from pixel_reasoner.dialects.families.plain import PLAIN
-from pixel_reasoner.dialects.parse import ParsedTurn
+from pixel_reasoner.dialects.parsed_turn import ParsedTurn
 from pixel_reasoner.dialects.registry import DIALECTS, detect_dialect, get_dialect
+from pixel_reasoner.schema.repairs import Repair, RepairKind
 from pixel_reasoner.scoring.extraction import boxed
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "Message",
     "ParsedTurn",
     "Repair",
+    "RepairKind",
     "boxed",
     "detect_dialect",
     "get_dialect",

@@ -10,7 +10,6 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple
 
@@ -35,23 +34,6 @@ class CallError(Record):
     """message to the model, with names and units of the family"""
     call: int | None = None
     """index among the calls of the turn, from 0; None if the whole turn is rejected"""
-
-
-class RepairKind(StrEnum):
-    """Kind of repair of a model mistake."""
-
-    CLAMPED_BOX = "clamped_box"
-    """a box was clamped to the picture, as in the tool of the family"""
-
-
-class Repair(Record):
-    """Repaired mistake of a model, which is not an error."""
-
-    kind: Annotated[RepairKind | str, Field(union_mode="left_to_right")]
-    call: int
-    """index among the calls of the turn, from 0"""
-    argument: str = ""
-    """argument name of this project"""
 
 
 class Converted(NamedTuple):
@@ -147,6 +129,13 @@ class ArgumentConventions:
             own |= {ours: theirs for theirs, ours in derived.items()}
         return re.sub(r"\w+", lambda word: own.get(word[0], word[0]), message)
 
+    def required_arguments(self, operation: str) -> frozenset[str]:
+        """Return the required arguments of an operation, with names of the family."""
+        own = self.family_arguments(operation)
+        required = roles.get_required_parameters(operation)
+        names = {one: one for one in required} if own is None else own
+        return frozenset(theirs for theirs, ours in names.items() if ours in required)
+
     # --- calls ---
 
     def to_project(self, written: WrittenCall, pictures: Sequence[Picture]) -> Converted:
@@ -156,7 +145,7 @@ class ArgumentConventions:
             written: with names and coordinates of the family.
             pictures: all pictures in the context of the model. Without them boxes in pixels are not converted.
         """
-        operation, arguments = self._match_operation(written)
+        operation, arguments = self.match_operation(written)
         own = self.family_arguments(operation)
         if own is not None:
             unknown = next((name for name in arguments if name not in own), None)
@@ -168,7 +157,7 @@ class ArgumentConventions:
             arguments = self._add_first_picture(operation, arguments)
         return self._convert_by_role(operation, dict(arguments), pictures)
 
-    def _match_operation(self, written: WrittenCall) -> tuple[str, dict[str, Any]]:
+    def match_operation(self, written: WrittenCall) -> tuple[str, dict[str, Any]]:
         """Return the operation of a call and its arguments. Without a name, the arguments imply the operation."""
         if written.name is not None:
             return self.operation_names.get(written.name, written.name), written.arguments

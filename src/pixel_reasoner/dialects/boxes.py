@@ -8,7 +8,8 @@ rejected.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pixel_reasoner.schema.geometry import Box, BoxError, Size
@@ -31,6 +32,8 @@ class BoxCoordinates:
     decimals: int = 0
     clamps: bool = False
     """whether finite numbers beyond the border are clamped, as in the tool of the family, or rejected"""
+    max_clamp: float = math.inf
+    """distance from the border up to which numbers are clamped, as a fraction of the side; farther ones have another unit"""
     unit: str = ""
     """name of the unit in error messages"""
 
@@ -85,6 +88,8 @@ class BoxCoordinates:
         if not isinstance(numbers, list) or not all(_is_number(value) for value in numbers):
             return None
         if self.clamps and _is_four_numbers(numbers):
+            if self._is_far_outside(numbers, sides):
+                return f"box {numbers!s:.80} is outside of the picture; give [x1, y1, x2, y2] in {self.words}"
             numbers = [
                 min(max(value, 0), side) for value, side in zip(numbers, sides * 2, strict=True)
             ]
@@ -94,16 +99,28 @@ class BoxCoordinates:
             return str(error)
         return None
 
+    def _is_far_outside(self, numbers: Sequence[float], sides: tuple[int, int]) -> bool:
+        """Return whether a number is farther from the picture than `max_clamp`."""
+        most = 1 + self.max_clamp
+        pairs = zip(numbers, sides * 2, strict=True)
+        return any(not -self.max_clamp * side <= value <= most * side for value, side in pairs)
+
 
 FRACTIONS = BoxCoordinates(
     words="fractions of the picture, two decimals", per_side=1, decimals=2, unit="normalised "
 )
 THOUSANDTHS = BoxCoordinates(
-    words="0 to 1000 on either side, whole numbers", per_side=1000, clamps=True
+    words="0 to 1000 on either side, whole numbers", per_side=1000, clamps=True, max_clamp=0.02
 )
 PIXELS = BoxCoordinates(
-    words="pixels of the picture as the model sees it", per_side=None, clamps=True, unit="pixels "
+    words="pixels of the picture as the model sees it",
+    per_side=None,
+    clamps=True,
+    max_clamp=0.02,
+    unit="pixels ",
 )
+CLAMPED_PIXELS = replace(PIXELS, max_clamp=math.inf)
+"""pixels for families whose tool clamps every box"""
 
 
 def _is_number(value: Any) -> bool:

@@ -184,6 +184,11 @@ def _check_calls(dialect: Dialect) -> None:
         assert error is not None, f"{dialect.name}: {one!r} is accepted as {parsed}"
         assert not parsed.executable_calls, f"{dialect.name}: {one!r} is executed nevertheless"
         _check_sentence(dialect, error.message)
+        executed = dialect.parse(one, pictures, strict=False).executable_calls
+        is_first = executed in ([], [frames] * len(executed))
+        assert is_first, f"{dialect.name}: {one!r} is repaired to {executed}"
+    same = dialect.parse(text, pictures, strict=False) == dialect.parse(text, pictures)
+    assert same, f"{dialect.name}: a valid call is repaired"
 
 
 def _check_rejections(dialect: Dialect) -> None:

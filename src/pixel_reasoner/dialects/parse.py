@@ -1,7 +1,7 @@
 """Parser and writer of turns: thoughts, text, calls and the answer.
 
 A call must end the turn, because text after it would be a hallucinated result. Calls and answers inside a thought are
-ignored.
+ignored. Without `strict`, malformed calls with one certain meaning are repaired (`dialects.repairs`).
 """
 
 from __future__ import annotations
@@ -9,13 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+from pixel_reasoner.dialects import roles
 from pixel_reasoner.dialects.answers import BOXED, AnswerFormat
-from pixel_reasoner.dialects.arguments import (
-    ArgumentConventions,
-    CallError,
-    Repair,
-    RepairKind,
+from pixel_reasoner.dialects.argument_repairs import repair_arguments
+from pixel_reasoner.dialects.arguments import ArgumentConventions, CallError, Converted
+from pixel_reasoner.dialects.neighbours import FoundCall, Reader
+from pixel_reasoner.dialects.parsed_turn import ParsedTurn
+from pixel_reasoner.dialects.repairs import (
+    END_THINK,
+    THINK,
+    RepairedTurn,
+    TurnFormat,
+    repair_turn,
 )
 from pixel_reasoner.dialects.syntax.base import (
     MAX_TURN_CHARS,
@@ -24,59 +31,21 @@ from pixel_reasoner.dialects.syntax.base import (
     StreamParser,
     TextDelta,
     WrittenCall,
+    left_out_message,
     num_partial_tag_chars,
     several_calls_message,
     too_long_message,
 )
 from pixel_reasoner.dialects.syntax.hermes import HERMES
 from pixel_reasoner.schema.events import PartKind
-from pixel_reasoner.schema.record import Record
+from pixel_reasoner.schema.repairs import Repair, RepairKind
 from pixel_reasoner.schema.trace import CallErrorKind, Part, Picture, Text, Thought, ToolCall
 
-THINK, END_THINK = "<think>", "</think>"
+THOUGHT_ONLY_MESSAGE = (
+    "the turn contains only a thought; write one call or the answer after the thought, because calls inside of it are "
+    "not executed"
+)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-class ParsedTurn(Record):
-    """Parts of a turn, its answer, and the errors of its calls.
-
-    Either the whole turn is rejected (several calls, invalid JSON), or some of its calls, or none.
-    """
-
-    parts: tuple[Part, ...] = ()
-    """thoughts, text and calls in order; calls with names and coordinates of the project"""
-    answer: str | None = None
-    """None if the turn contains no answer or calls an operation"""
-    errors: tuple[CallError, ...] = ()
-    repairs: tuple[Repair, ...] = ()
-
-    @property
-    def calls(self) -> list[ToolCall]:
-        """All parsed calls, in order, including rejected ones."""
-        return [part for part in self.parts if isinstance(part, ToolCall)]
-
-    @property
-    def executable_calls(self) -> list[ToolCall]:
-        """Calls without an error, in order; empty if the whole turn is rejected."""
-        rejected = {error.call for error in self.errors}
-        if None in rejected:
-            return []
-        return [call for number, call in enumerate(self.calls) if number not in rejected]
-
-    @property
-    def has_attempted_call(self) -> bool:
-        """Whether the turn contains a call, valid or not."""
-        return bool(self.errors) or any(isinstance(part, ToolCall) for part in self.parts)
-
-    @property
-    def error(self) -> CallError | None:
-        """The first error; None without errors."""
-        return next(iter(self.errors), None)
-
-    @property
-    def call(self) -> ToolCall | None:
-        """The first parsed call; None if there is none."""
-        return next(iter(self.calls), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +68,17 @@ class CallFormat(ArgumentConventions):
 
     # --- generated text ---
 
-    def parse(self, text: str, pictures: Sequence[Picture] = ()) -> ParsedTurn:
+    def parse(
+        self, text: str, pictures: Sequence[Picture] = (), *, strict: bool = True
+    ) -> ParsedTurn:
         r"""Parse a generated turn.
 
         Args:
             text: the whole turn.
             pictures: all pictures in the context of the model. Without them calls and syntax errors are found, but boxes
                 in pixels are not converted.
+            strict: whether malformed calls are rejected, as in training; otherwise they are repaired where their meaning
+                is certain.
 
         >>> from pixel_reasoner.dialects import COMPACT
         >>> COMPACT.parse(r"It is \boxed{red}.").answer
@@ -115,13 +88,15 @@ class CallFormat(ArgumentConventions):
         """
         parser = self.parser(pictures)
         parser.feed(text)
-        return parser.finish()
+        return parser.finish(strict=strict)
 
     def parser(self, pictures: Sequence[Picture] = ()) -> TurnParser:
         """Return a streaming parser of a turn."""
         return TurnParser(self, pictures)
 
-    def parse_parts(self, parts: Sequence[Part], pictures: Sequence[Picture] = ()) -> ParsedTurn:
+    def parse_parts(
+        self, parts: Sequence[Part], pictures: Sequence[Picture] = (), *, strict: bool = True
+    ) -> ParsedTurn:
         """Parse a turn whose parts were separated by the backend, and convert its calls.
 
         Text is parsed like generated text. A call in a thought is ignored. An answer in a thought is used only if the turn
@@ -130,7 +105,10 @@ class CallFormat(ArgumentConventions):
         Args:
             parts: thoughts, text and calls, with names and coordinates of the family.
             pictures: all pictures in the context of the model.
+            strict: see `parse`.
         """
+        if not strict:
+            return self._repaired_parts(parts, pictures)
         content = self.parser(pictures)
         for part in parts:
             if isinstance(part, Text):
@@ -155,10 +133,17 @@ class CallFormat(ArgumentConventions):
         return turn.model_copy(update={"answer": answer})
 
     def parse_completion(
-        self, text: str, parts: Sequence[Part] | None, pictures: Sequence[Picture] = ()
+        self,
+        text: str,
+        parts: Sequence[Part] | None,
+        pictures: Sequence[Picture] = (),
+        *,
+        strict: bool = True,
     ) -> ParsedTurn:
         """Parse a completion: its parts if the backend separated them, otherwise its text."""
-        return self.parse(text, pictures) if parts is None else self.parse_parts(parts, pictures)
+        if parts is None:
+            return self.parse(text, pictures, strict=strict)
+        return self.parse_parts(parts, pictures, strict=strict)
 
     def parsed_turn(
         self, thoughts: Sequence[Part], raw: RawTurn, content: str, pictures: Sequence[Picture]
@@ -167,6 +152,98 @@ class CallFormat(ArgumentConventions):
         if raw.problem:
             return self._rejected(thoughts, raw.problem, raw.num_calls, content)
         return self._converted([*thoughts, *raw.parts], content, pictures)
+
+    def repaired_turn(
+        self, thoughts: Sequence[Part], raw: RawTurn, content: str, pictures: Sequence[Picture]
+    ) -> ParsedTurn:
+        """Return the parsed turn for thoughts and parsed content, repaired where the meaning is certain."""
+        calls = [part for part in raw.parts if isinstance(part, WrittenCall)]
+        is_valid = not raw.problem and (bool(calls) or self.answer_format.find(content) is not None)
+        is_valid = is_valid and all(call.arguments for call in calls)
+        has_later_thought = self.separates_thoughts and THINK in content
+        found = None
+        if not is_valid or has_later_thought:
+            found = repair_turn(content, self._turn_format)
+        if found is not None and not found.problem:
+            return self._with_repairs(thoughts, found, pictures)
+        if raw.problem or (found is not None and not raw.num_calls):
+            problem = found.problem if found is not None else raw.problem
+            num_calls = raw.num_calls if found is None else 0
+            return self._rejected(thoughts, problem, num_calls, content)
+        turn = self._converted([*thoughts, *raw.parts], content, pictures, strict=False)
+        return self._checked_thought(turn, content)
+
+    @cached_property
+    def _turn_format(self) -> TurnFormat:
+        syntax = self.syntax
+        known = {self.family_name(name) for name in roles.operation_names()}
+        names = frozenset({*known, *self.operation_names, *roles.operation_names()})
+        reader = Reader(syntax.shape, syntax.has_names, names)
+        limit = self.max_calls_per_turn
+        return TurnFormat(reader, syntax.open, syntax.close, limit, self.separates_thoughts)
+
+    def _with_repairs(
+        self, thoughts: Sequence[Part], found: RepairedTurn, pictures: Sequence[Picture]
+    ) -> ParsedTurn:
+        """Return the turn of repaired text."""
+        later = [Thought(thought=one) for one in found.thoughts]
+        ordered = [*thoughts, *later, found.before, *found.calls, found.after]
+        turn = self._converted(ordered, found.before, pictures, strict=False)
+        is_rejected = any(error.call == 0 for error in turn.errors)
+        kinds = () if is_rejected else found.kinds
+        repairs = (*(Repair(kind=kind, call=0) for kind in kinds), *turn.repairs)
+        errors = turn.errors
+        if found.num_left_out:
+            message = left_out_message(found.num_left_out, self.max_calls_per_turn)
+            kind, number = CallErrorKind.SEVERAL_CALLS, len(found.calls)
+            errors = (*errors, CallError(kind=kind, message=message, call=number))
+        update = {"repairs": tuple(dict.fromkeys(repairs)), "errors": errors}
+        return self._checked_thought(turn.model_copy(update=update), found.before)
+
+    def _checked_thought(self, turn: ParsedTurn, content: str) -> ParsedTurn:
+        """Return the turn, with an error if it contains only a thought."""
+        parts = turn.parts
+        if self.separates_thoughts and turn.answer is None and not turn.has_attempted_call:
+            start = content.lstrip()
+            if start.startswith(THINK) and END_THINK not in start:  # the thought has no end
+                thoughts = [one for one in parts if isinstance(one, Thought)]
+                parts = (*thoughts, Thought(thought=start.removeprefix(THINK)))
+        is_only_thought = parts and all(isinstance(one, Thought) for one in parts)
+        if not is_only_thought or turn.answer is not None:
+            return turn
+        error = CallError(kind=CallErrorKind.THOUGHT_ONLY, message=THOUGHT_ONLY_MESSAGE)
+        return turn.model_copy(update={"parts": parts, "errors": (*turn.errors, error)})
+
+    def _repaired_parts(self, parts: Sequence[Part], pictures: Sequence[Picture]) -> ParsedTurn:
+        """Parse separate parts, and repair them where the meaning is certain."""
+        content = self.parser(pictures)
+        first = next((n for n, one in enumerate(parts) if isinstance(one, ToolCall)), len(parts))
+        texts = [
+            "".join(one.text for one in some if isinstance(one, Text))
+            for some in (parts[:first], parts[first:])
+        ]
+        content.feed("".join(texts))
+        raw, inner = content.split()
+        separate = [one for one in parts if isinstance(one, Thought)]
+        thoughts = [*separate, *inner]
+        given = [
+            FoundCall(WrittenCall(one.name, one.arguments))
+            for one in parts[first:]
+            if isinstance(one, ToolCall)
+        ]
+        if given:
+            kept, kinds = given[: self.max_calls_per_turn], []
+            num_left_out = len(given) - len(kept)
+            kinds += [RepairKind.SEVERAL_CALLS] if num_left_out else []
+            kinds += [RepairKind.TEXT_AFTER_CALL] if texts[1].strip() else []
+            before = texts[0].rpartition(END_THINK)[2] if inner else texts[0]
+            found = RepairedTurn(before, tuple(kept), texts[1], (), tuple(kinds), num_left_out)
+            return self._with_repairs(thoughts, found, pictures)
+        turn = self.repaired_turn(thoughts, raw, content.content, pictures)
+        answer = self.answer_format.find("\n".join(one.thought for one in separate))
+        if turn.has_only_thought and answer is not None:
+            return turn.model_copy(update={"answer": answer, "errors": ()})
+        return turn
 
     def _rejected(
         self, thoughts: Sequence[Part], problem: str, num_calls: int, content: str
@@ -178,7 +255,12 @@ class CallFormat(ArgumentConventions):
         return ParsedTurn(parts=(*thoughts, *_text_parts(content)), errors=(error,))
 
     def _converted(
-        self, ordered: Sequence[Part | str | WrittenCall], content: str, pictures: Sequence[Picture]
+        self,
+        ordered: Sequence[Part | str | WrittenCall | FoundCall],
+        content: str,
+        pictures: Sequence[Picture],
+        *,
+        strict: bool = True,
     ) -> ParsedTurn:
         """Return a turn with converted calls."""
         parts: list[Part] = []
@@ -189,17 +271,19 @@ class CallFormat(ArgumentConventions):
             if isinstance(part, str):
                 parts += _text_parts(part)
                 continue
-            if not isinstance(part, WrittenCall):
+            if not isinstance(part, WrittenCall | FoundCall):
                 parts.append(part)
                 continue
-            converted = self.to_project(part, pictures)
+            converted, kinds = self._to_call(part, pictures, strict)
             parts.append(converted.call)
             if converted.error is not None:
                 kind, message = converted.error
                 errors.append(CallError(kind=kind, message=message, call=number))
+            kinds += [(RepairKind.CLAMPED_BOX, argument) for argument in converted.repaired]
             repairs += [
-                Repair(kind=RepairKind.CLAMPED_BOX, call=number, argument=argument)
-                for argument in converted.repaired
+                Repair(kind=kind, call=number, argument=argument)
+                for kind, argument in kinds
+                if converted.error is None
             ]
             number += 1
         return ParsedTurn(
@@ -208,6 +292,18 @@ class CallFormat(ArgumentConventions):
             errors=tuple(errors),
             repairs=tuple(repairs),
         )
+
+    def _to_call(
+        self, part: WrittenCall | FoundCall, pictures: Sequence[Picture], strict: bool
+    ) -> tuple[Converted, list[tuple[RepairKind, str]]]:
+        """Return a converted call, and the repairs of its form and its arguments."""
+        found = part if isinstance(part, FoundCall) else FoundCall(part)
+        if strict:
+            return self.to_project(found.written, pictures), []
+        fixed = repair_arguments(self, found.written, pictures, is_text=found.is_text)
+        converted = self.to_project(fixed.written, pictures)
+        converted = converted._replace(error=converted.error or fixed.error)
+        return converted, [*((kind, "") for kind in found.kinds), *fixed.kinds]
 
     # --- writing ---
 
@@ -308,10 +404,11 @@ class TurnParser:
         self._content_parser = self._new_content_parser()
         return deltas + self._content_parser.feed(rest)
 
-    def finish(self) -> ParsedTurn:
+    def finish(self, *, strict: bool = True) -> ParsedTurn:
         """Return the parts of the turn."""
         raw, thoughts = self.split()
-        return self._format.parsed_turn(thoughts, raw, self.content, self._pictures)
+        convert = self._format.parsed_turn if strict else self._format.repaired_turn
+        return convert(thoughts, raw, self.content, self._pictures)
 
     def split(self) -> tuple[RawTurn, list[Part]]:
         """Return the parsed content and the thought before it. Do not call `feed` afterwards."""

@@ -200,6 +200,14 @@ class PromptFormat(CallFormat):
             names = tuple(name for name in names if not roles.needs_video(name))
         return [self.tool_definition(name) for name in names]
 
+    def required_arguments(self, operation: str) -> frozenset[str]:
+        """Return the required arguments of an operation, as its tool definition lists them."""
+        name = self.family_name(operation)
+        own = next((tool for tool in self.tools if tool["function"]["name"] == name), None)
+        if own is None:
+            return super().required_arguments(operation)
+        return frozenset(own["function"]["parameters"]["required"])
+
     def tool_definition(self, operation: str) -> ToolDefinition:
         """Return the definition of an operation with names and coordinates of the family.
 

@@ -1,7 +1,8 @@
 """Check that a chat template supports conversations with operations, before the first question.
 
 Some templates omit the system message, or pictures after the first message. The prompt would then lack the tool
-definitions or the results of operations.
+definitions or the results of operations. Others delete or repeat the thoughts of earlier turns: then the tokens of a turn
+are not those that the model generated, and training would use other tokens than inference.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from pixel_reasoner.dialects.base import Dialect, Message
+from pixel_reasoner.dialects.repairs import END_THINK, THINK
 from pixel_reasoner.errors import ModelError
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import Observation, Picture, ToolCall, Turn
@@ -57,6 +59,57 @@ def assert_template_supports(render: Render, dialect: Dialect, name: str) -> Non
             expected="a chat template that supports a conversation with operations",
             got=f"{name}, whose template {why}",
             fix="ask with --no-operations, or correct the template in the folder",
+        )
+
+
+def thought_problem(render: Render, dialect: Dialect) -> str | None:
+    """Return how a template changes the thoughts of earlier turns of a rollout; None if it keeps them.
+
+    >>> from pixel_reasoner.dialects import get_dialect
+    >>> dialect = get_dialect("qwen3_vl")
+    >>> thought_problem(str, dialect) is None
+    True
+    >>> thought_problem(lambda messages: str(messages).replace("<think>I look", "<think>"), dialect)
+    'deletes the thoughts of earlier turns'
+    >>> thought_problem(lambda messages: str(messages).replace("<think>", "<think></think><think>"), dialect)
+    'adds a thought to a turn, or repeats one'
+    """
+    if not dialect.separates_thoughts:
+        return None
+    conversation = _conversation(dialect)
+    call = conversation[-2]["content"][0]["text"].partition("\n")[2]
+    words = [f"I look {number}." for number in ("once", "again")]
+    turns = [f"{THINK}{one}{END_THINK}\n{call}" for one in words]
+    said = [{"role": "assistant", "content": [{**_OTHER, "text": one}]} for one in turns]
+    messages = [*conversation[:-2], said[0], conversation[-1], said[1], conversation[-1]]
+    given = "".join(part.get("text", "") for one in messages for part in one["content"])
+    try:
+        rendered = str(render(messages))
+    except Exception:  # noqa: BLE001 - `assert_template_supports` reports it
+        return None
+    if any(one not in rendered for one in words) or rendered.count(END_THINK) < given.count(
+        END_THINK
+    ):
+        return "deletes the thoughts of earlier turns"
+    repeated = any(rendered.count(one) > 1 for one in words)
+    if repeated or rendered.count(END_THINK) > given.count(END_THINK):
+        return "adds a thought to a turn, or repeats one"
+    return None
+
+
+def assert_template_keeps_thoughts(render: Render, dialect: Dialect, name: str) -> None:
+    """Check that the tokens of earlier turns are those that the model generated, before training.
+
+    Raises:
+        ModelError: the template deletes or repeats thoughts.
+    """
+    problem = thought_problem(render, dialect)
+    if problem is not None:
+        raise ModelError(
+            expected="a chat template that keeps the thoughts of earlier turns, for training",
+            got=f"{name}, whose template {problem}",
+            fix="use the dialect of the family, whose results are in the form that its template keeps, or correct the "
+            "template in the folder",
         )
 
 

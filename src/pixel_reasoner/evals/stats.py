@@ -6,6 +6,8 @@ rapr                  share of traces with at least one executed operation (RaPR
 evidence_hit_rate     share of questions with evidence whose evidence an operation showed (`evidence_hit`)
 mean_iou              mean IoU of evidence boxes and zoomed regions (`iou`); second metric of TreeBench
 operation_error_rate  share of rejected calls
+repaired_rate         share of calls that were executed after a repair (`schema.repairs`); `repaired_by_kind` divides it
+strict_accuracy       accuracy if answers after a repaired call counted as wrong: what a strict run reaches at least
 unparsed_rate         share of traces without an answer
 mean_operations       executed operations per trace
 new_tokens_per_question, seconds_per_question
@@ -26,7 +28,8 @@ import numpy as np
 
 from pixel_reasoner.evals.intervals import intervals
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.schema.trace import StopReason, Trace
+from pixel_reasoner.schema.repairs import Repair, num_malformed_calls
+from pixel_reasoner.schema.trace import CallErrorKind, StopReason, Trace, Turn
 from pixel_reasoner.scoring.evidence import evidence_hit, iou
 from pixel_reasoner.scoring.grading import Grade, Outcome, Scorer, grade_reply
 
@@ -115,6 +118,10 @@ class TraceNumbers(NamedTuple):
     num_new_tokens: int | None
     """None if a server did not report them"""
     seconds: float
+    repaired: tuple[tuple[str, ...], ...] = ()
+    """kinds of repairs of each repaired call"""
+    is_strict: bool = True
+    """whether a strict run is identical: no repair and no continued thought"""
 
     @classmethod
     def of(cls, trace: Trace, scorer: Scorer) -> TraceNumbers:
@@ -125,10 +132,12 @@ class TraceNumbers(NamedTuple):
             grade_reply(trace, scorer),
             evidence_hit(trace),
             iou(trace),
-            len(trace.rejected),
+            sum(one.error != CallErrorKind.THOUGHT_ONLY for one in trace.rejected),
             len(trace.executed),
             _num_new_tokens(trace),
             trace.seconds,
+            tuple(_kinds(turn.repairs) for turn in trace.turns if turn.repairs),
+            not any(map(_is_lenient, trace.turns)),
         )
 
 
@@ -143,6 +152,8 @@ class Metrics:
         """one value per trace with a known answer"""
         self.ious, self.seconds = array("d"), array("d")
         self.counts: Counter[str] = Counter()
+        self.repairs: Counter[str] = Counter()
+        """repaired calls by kind"""
 
     def add(self, numbers: TraceNumbers) -> None:
         """Add a trace."""
@@ -162,6 +173,9 @@ class Metrics:
             counts["hits"] += numbers.hit
         if numbers.iou is not None:
             self.ious.append(numbers.iou)
+        counts["right_strictly"] += is_right and grade is not None and numbers.is_strict
+        counts["repaired"] += len(numbers.repaired)
+        self.repairs.update(kind for kinds in numbers.repaired for kind in kinds)
         counts["rejected"] += numbers.num_rejected
         counts["executed"] += numbers.num_executed
         counts["with_operation"] += numbers.num_executed > 0
@@ -172,6 +186,7 @@ class Metrics:
     def result(self) -> dict[str, Any]:
         """Return the metrics."""
         num, counts = len(self.questions), self.counts
+        num_calls = counts["rejected"] + counts["executed"]
         accuracy, score = intervals([self.graded, self.scores], self.graded_clusters)
         return {
             "count": num,
@@ -182,9 +197,12 @@ class Metrics:
             "rapr": _ratio(counts["with_operation"], num),
             "evidence_hit_rate": _ratio(counts["hits"], counts["evidence"]),
             "mean_iou": _ratio(sum(self.ious), len(self.ious)),
-            "operation_error_rate": _ratio(
-                counts["rejected"], counts["rejected"] + counts["executed"]
-            ),
+            "operation_error_rate": _ratio(counts["rejected"], num_calls),
+            "repaired_rate": _ratio(counts["repaired"], num_calls),
+            "repaired_by_kind": {
+                kind: _ratio(count, num_calls) for kind, count in sorted(self.repairs.items())
+            },
+            "strict_accuracy": _ratio(counts["right_strictly"], len(self.graded)),
             "unparsed_rate": _ratio(counts["unparsed"], len(self.graded)),
             "mean_operations": _ratio(counts["executed"], num),
             "new_tokens_per_question": _ratio(
@@ -213,6 +231,16 @@ class Metrics:
 def _num_new_tokens(trace: Trace) -> int | None:
     numbers = [turn.num_new_tokens for turn in trace.turns]
     return None if None in numbers else sum(number or 0 for number in numbers)
+
+
+def _kinds(repairs: Iterable[Repair]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(one.kind) for one in repairs))
+
+
+def _is_lenient(turn: Turn) -> bool:
+    """Return whether a strict run continues differently after this turn."""
+    has_thought = any(one.error == CallErrorKind.THOUGHT_ONLY for one in turn.observations)
+    return has_thought or num_malformed_calls(turn.repairs) > 0
 
 
 def _ratio(part: float, whole: float) -> float | None:

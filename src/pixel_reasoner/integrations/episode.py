@@ -72,7 +72,7 @@ class Episode:
         self, question: Question, model: str = "tiny", config: RolloutConfig | None = None
     ) -> None:
         found = external_model(model)
-        config = config or RolloutConfig()
+        config = config or RolloutConfig(strict=True)
         settings = FolderSettings(dialect=found.dialect, budgets=found.budgets)
         self.rollout = Rollout(question, settings, config)
         self.settings: RunSettings = collect_settings(found, config)  # type: ignore[arg-type]

@@ -132,7 +132,9 @@ class PixelWorldEnvironment(Environment):
         number = (seed or 0) % self.num_tasks(split) if index is None else index
         limits = RolloutLimits(max_turns=self.options.max_turns)
         question = self._question(split, number)
-        self.episode = Episode(question, self.options.model, RolloutConfig(limits=limits))
+        self.episode = Episode(
+            question, self.options.model, RolloutConfig(limits=limits, strict=True)
+        )
         self._state = State(episode_id=episode_id or uuid4().hex, step_count=0)
         return Result(messages=openai_messages(self.episode.messages()))
 

@@ -66,7 +66,7 @@ class PixelReasonerEnv(BaseTextEnv):
         self.episode = Episode(
             read_question(str(extras["extra_info"]["question"])),
             model,
-            RolloutConfig(limits=RolloutLimits(max_turns=self.max_turns)),
+            RolloutConfig(limits=RolloutLimits(max_turns=self.max_turns), strict=True),
         )
 
     def init(self, prompt: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:

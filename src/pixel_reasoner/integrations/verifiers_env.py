@@ -140,7 +140,7 @@ class PixelWorldEnv(vf.Env[PixelWorldEnvConfig]):
         question = read_question(task.data.question)
         limits = RolloutLimits(max_turns=self.config.max_turns)
         episode = await asyncio.to_thread(
-            Episode, question, self.config.model, RolloutConfig(limits=limits)
+            Episode, question, self.config.model, RolloutConfig(limits=limits, strict=True)
         )
         messages = episode.messages()
         async with player.interaction(task) as interaction:

@@ -128,6 +128,7 @@ class PixelReasonerLoop(AgentLoopBase):
         self.rollout = RolloutConfig(
             limits=RolloutLimits(max_turns=max_turns, max_pictures=NO_LIMIT),
             sampling=SamplingParams(max_new_tokens=max_new_tokens),
+            strict=True,
         )
         self.mask_truncated = mask_truncated
         self.reward = RewardConfig(**(reward or {}))

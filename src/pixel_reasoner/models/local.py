@@ -20,7 +20,7 @@ from typing import Any, Self
 from transformers.utils import logging as transformers_logging
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.dialects.template_check import assert_template_supports
+from pixel_reasoner.dialects.template_check import assert_template_supports, thought_problem
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.api import (
     Completion,
@@ -101,6 +101,8 @@ class LocalModel:
         if operations:
             render = partial(processor.apply_chat_template, tokenize=False)
             assert_template_supports(render, get_dialect(self.dialect), source)
+            if problem := thought_problem(render, get_dialect(self.dialect)):
+                self.note = f"{settings.note} The chat template {problem}.".strip()
 
     @classmethod
     def of(cls, weights: Any, processor: Any, settings: FolderSettings) -> Self:

@@ -137,10 +137,11 @@ class _Texts(_Schema):
 
     @property
     def thought(self) -> str:
-        """Reasoning, from either field."""
+        """Reasoning of all fields; equal texts in two fields count once."""
         parts = self.content if isinstance(self.content, list) else ()
         thoughts = [part.thinking or part.text or "" for part in parts if part.is_thought]
-        return self.reasoning_content or self.reasoning or "".join(thoughts)
+        fields = (self.reasoning_content, self.reasoning, "".join(thoughts))
+        return "".join(dict.fromkeys(one for one in fields if one))
 
 
 class Message(_Texts):

@@ -352,6 +352,7 @@ _OPERATION_COLUMNS = {
     ),
     "evidence_hit_rate": Column(title="evidence shown", format="share", better="higher"),
     "operation_error_rate": Column(title="rejected calls", format="share", better="lower"),
+    "repaired_rate": Column(title="repaired calls", format="share", better="lower"),
     "unparsed_rate": Column(title="unparsed", format="share", better="lower"),
     "new_tokens_per_question": Column(title="new tokens", format="number", better="lower"),
     "seconds_per_question": Column(title="seconds", format="number", better="lower"),

@@ -34,6 +34,7 @@ _REASONS = {
     "sampling": "answers are sampled in another way",
     "media": "other media limits, for example another number of frames",
     "perturb": "operations are perturbed on purpose",
+    "strict": "malformed calls are repaired in one and rejected in the other",
 }
 """part of the settings -> why a difference makes a number incomparable; all other settings are what runs compare"""
 _MAX_NAMED = 2

@@ -22,6 +22,7 @@ from pixel_reasoner.reports.summary import (
     RunSummary,
     Share,
 )
+from pixel_reasoner.schema.repairs import EXPLANATIONS as REPAIR_TEXTS
 
 Format = Literal["share", "number", "count"]
 Better = Literal["", "higher", "lower"]
@@ -97,6 +98,18 @@ METRICS: dict[str, MetricInfo] = {
         "Share of calls that were rejected, for example because of an invalid box.",
         better="lower",
         facets={"calls": ("rejected",)},
+    ),
+    "repaired_rate": MetricInfo(
+        "repaired calls",
+        "Share of calls that were malformed and executed after a repair, because their meaning was certain. "
+        "A strict run rejects them.",
+        better="lower",
+    ),
+    "strict_accuracy": MetricInfo(
+        "accuracy without repairs",
+        "Accuracy if answers after a repaired call counted as wrong. A run with --strict reaches at least this value: "
+        "there, the model reads an error and can correct the call itself.",
+        better="higher",
     ),
     "unparsed_rate": MetricInfo(
         "unparsed",
@@ -195,6 +208,15 @@ def _more(summary: RunSummary) -> Iterator[Metric]:
     """Yield metrics that only some runs have."""
     if summary.repeats is not None:
         yield from _repeats(summary.repeats)
+    for kind, share in summary.repaired_by_kind.items():
+        if share:
+            text = REPAIR_TEXTS.get(kind, "a repair of a newer version")  # type: ignore[call-overload]
+            yield Metric(
+                name=f"repaired: {kind}",
+                value=share,
+                better="lower",
+                explanation=f"Share of calls with this repair: {text}.",
+            )
     if summary.cyclic_accuracy is not None:
         yield Metric(
             name="cyclic accuracy",

@@ -41,6 +41,9 @@ class Metrics(_SummaryPart):
     evidence_hit_rate: FiniteFloat | None = None
     mean_iou: FiniteFloat | None = None
     operation_error_rate: FiniteFloat | None = None
+    repaired_rate: FiniteFloat | None = None
+    repaired_by_kind: dict[str, FiniteFloat | None] = Field(default_factory=dict)
+    strict_accuracy: FiniteFloat | None = None
     unparsed_rate: FiniteFloat | None = None
     mean_operations: FiniteFloat | None = None
     new_tokens_per_question: FiniteFloat | None = None

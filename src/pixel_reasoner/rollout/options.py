@@ -33,6 +33,8 @@ class AskOptions(TypedDict, total=False):
     """names of the enabled operations; True for the default operations, False for none"""
     num_frames: PositiveInt
     """number of frames sampled from a video"""
+    strict: bool
+    """whether malformed calls are rejected even where their meaning is certain"""
 
 
 _PART_OF = {
@@ -66,6 +68,8 @@ def with_options(config: RolloutConfig, options: Mapping[str, Any]) -> RolloutCo
     changed: dict[str, Any] = {}
     if "operations" in valid:
         changed["operations"] = _operations(valid.pop("operations"))
+    if "strict" in valid:
+        changed["strict"] = valid.pop("strict")
     for name, value in valid.items():
         part = _PART_OF[name]
         before = changed.get(part, getattr(config, part))

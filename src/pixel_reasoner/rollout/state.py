@@ -20,16 +20,25 @@ from functools import cache
 from importlib import metadata
 from typing import Any, Protocol
 
-from pixel_reasoner.dialects import Dialect, get_dialect
-from pixel_reasoner.dialects.parse import ParsedTurn
+from pixel_reasoner.dialects import CallError, Dialect, get_dialect
+from pixel_reasoner.dialects.parsed_turn import ParsedTurn
 from pixel_reasoner.dialects.render import Exchange
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion, ContextFull, GenerationModel, Messages
 from pixel_reasoner.operations.registry import OperationSet
 from pixel_reasoner.rollout.hooks import TurnHook, build_hooks
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.repairs import Repair
 from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings
-from pixel_reasoner.schema.trace import Observation, Picture, StopReason, ToolCall, Trace, Turn
+from pixel_reasoner.schema.trace import (
+    CallErrorKind,
+    Observation,
+    Picture,
+    StopReason,
+    ToolCall,
+    Trace,
+    Turn,
+)
 
 
 class PromptSettings(Protocol):
@@ -144,21 +153,29 @@ class Rollout:
         for hook in self.hooks:
             completion = hook.after_generation(self, completion)
         parsed = self.dialect.parse_completion(
-            completion.text, completion.parts, self.context.pictures
+            completion.text,
+            completion.parts,
+            self.context.pictures,
+            strict=self.config.strict,
         )
         self.pending = pending = _PendingTurn(completion, parsed, seconds)
         if completion.truncated:
             self.stop = StopReason.MAX_NEW_TOKENS
+        elif parsed.has_only_thought and not self._has_continued_thought:
+            pending.observations = [_as_observation(one) for one in parsed.errors]
         elif not (parsed.has_attempted_call and self.config.operations):
             answered = parsed.answer is not None and not parsed.has_attempted_call
             self.stop = StopReason.ANSWERED if answered else StopReason.NO_ANSWER
             self.answer = parsed.answer if answered else None
         else:
             pending.calls = list(parsed.executable_calls)
-            pending.observations = [
-                Observation(text=one.message, error=one.kind, call=one.call or 0)
-                for one in parsed.errors
-            ]
+            pending.observations = [_as_observation(one) for one in parsed.errors]
+
+    @property
+    def _has_continued_thought(self) -> bool:
+        """Whether the model was already asked to continue after a turn that contained only a thought."""
+        results = (one for turn in self.turns for one in turn.observations)
+        return any(one.error == CallErrorKind.THOUGHT_ONLY for one in results)
 
     def finish_turn(self) -> None:
         """Execute the calls of the pending turn and record the turn."""
@@ -185,6 +202,7 @@ class Rollout:
             text=completion.text,
             parts=() if is_cut_off else pending.parsed.parts,
             observations=tuple(pending.observations),
+            repairs=() if is_cut_off else _executed_repairs(pending),
             token_ids=completion.token_ids,
             logprobs=completion.logprobs,
             num_prompt_tokens=completion.num_prompt_tokens,
@@ -248,6 +266,16 @@ class Rollout:
             versions=versions(),
             seconds=time.perf_counter() - self.started if seconds is None else seconds,
         )
+
+
+def _as_observation(error: CallError) -> Observation:
+    return Observation(text=error.message, error=error.kind, call=error.call or 0)
+
+
+def _executed_repairs(pending: _PendingTurn) -> tuple[Repair, ...]:
+    """Return the repairs of calls that were not rejected."""
+    rejected = {one.call for one in pending.observations if one.error is not None}
+    return tuple(one for one in pending.parsed.repairs if one.call not in rejected)
 
 
 def _configured_hooks(rollout: Rollout) -> tuple[TurnHook, ...]:

@@ -185,6 +185,8 @@ class RolloutConfig(Record):
     media: MediaLimits = MediaLimits()
     perturb: bool = False
     """whether the first executed call is replaced by an off-target call (`rollout.hooks`)"""
+    strict: bool = False
+    """whether malformed calls are rejected even where their meaning is certain (docs/dialects.md)"""
 
 
 class ModelInfo(Record):
@@ -228,6 +230,8 @@ class TrainingInfo(Record):
 class RunSettings(RolloutConfig):
     """Everything that determines an outcome: the rollout configuration, the model and its prompt format."""
 
+    strict: bool = True
+    """see `RolloutConfig`; True if it was not recorded, because older versions repaired nothing"""
     model: ModelInfo = ModelInfo()
     dialect: str = ""
     dialect_hash: str = ""

@@ -25,6 +25,7 @@ from pixel_reasoner.schema import migrate
 from pixel_reasoner.schema.geometry import WHOLE, RecordedBox, RecordedSize, Size
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.record import Logprobs, Record, TokenIds, VersionedRecord
+from pixel_reasoner.schema.repairs import Repair
 from pixel_reasoner.schema.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ class CallErrorKind(StrEnum):
     BAD_FRAMES = "bad_frames"
     """none, too many, duplicate or out-of-range frames"""
     NOT_A_VIDEO = "not_a_video"
+    THOUGHT_ONLY = "thought_only"
+    """no call: the turn contains only a thought, and the model is asked once to continue"""
     OPERATION_FAILED = "operation_failed"
     """the operation raised an exception or exceeded its deadline"""
 
@@ -146,6 +149,8 @@ class Turn(Record):
     """thoughts, texts and calls in order; only calls in traces of schema version 1"""
     observations: tuple[Observation, ...] = ()
     """results of the calls, in order"""
+    repairs: tuple[Repair, ...] = ()
+    """repaired mistakes in the form and the values of the calls; empty in a strict run"""
     mistake: bool = False
     """whether the call is a deliberate mistake of a synthesized trace; it is excluded from the training loss"""
     token_ids: TokenIds = array("i")

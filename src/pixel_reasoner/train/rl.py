@@ -26,7 +26,10 @@ from typing import Any
 from datasets import Dataset
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.dialects.template_check import assert_template_supports
+from pixel_reasoner.dialects.template_check import (
+    assert_template_keeps_thoughts,
+    assert_template_supports,
+)
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.models.folder import (
@@ -127,6 +130,7 @@ def _build_trainer(
     if config.operations:
         render = partial(processor.apply_chat_template, tokenize=False)
         assert_template_supports(render, get_dialect(model_settings.dialect), run.model)
+        assert_template_keeps_thoughts(render, get_dialect(model_settings.dialect), run.model)
     model = load_weights(source, run, bf16=args.bf16)
     set_wrapped_classes(args, model)
     trainer = PixelReasonerTrainer(
@@ -170,6 +174,7 @@ def rollout_config(run: RlRun) -> RolloutConfig:
             top_p=run.trl.get("top_p", 1.0),
             seed=run.trl.get("seed", 42),
         ),
+        strict=True,  # rewards of the format must see what the model wrote
     )
 
 

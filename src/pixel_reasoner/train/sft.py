@@ -19,6 +19,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,6 +31,8 @@ from trl import SFTTrainer
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
 from pixel_reasoner.data.encode import encode
+from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.dialects.template_check import assert_template_keeps_thoughts
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.files import TEMPORARY_PREFIX, atomic_path
@@ -123,6 +126,8 @@ def _build_trainer(
     _check_pad_token(args.pad_token, processor)
     if not has_generation_markers(processor.chat_template):
         processor.chat_template = get_training_chat_template(processor)
+    render = partial(processor.apply_chat_template, tokenize=False)
+    assert_template_keeps_thoughts(render, get_dialect(settings.dialect), source)
     collator = TraceCollator(
         processor,
         mask=run.mask,

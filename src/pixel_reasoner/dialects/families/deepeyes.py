@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 
 from pixel_reasoner.dialects.answers import TAGGED
 from pixel_reasoner.dialects.base import Dialect, OperationTexts
-from pixel_reasoner.dialects.boxes import PIXELS
+from pixel_reasoner.dialects.boxes import CLAMPED_PIXELS
 from pixel_reasoner.dialects.detect import ModelMatch
 from pixel_reasoner.dialects.families._qwen import frame_label
 from pixel_reasoner.dialects.registry import register
@@ -135,7 +135,7 @@ DEEPEYES = register(
         answer_format=TAGGED,
         thought_template="<think>{words}</think>",
         separates_thoughts=True,
-        grid=PIXELS,
+        grid=CLAMPED_PIXELS,
         operation_names={"image_zoom_in_tool": "zoom_in"},
         argument_names={"zoom_in": {"bbox_2d": "bbox_2d", "label": ""}},
     )

@@ -165,6 +165,15 @@ def several_calls_message(count: int, max_calls: int) -> str:
     )
 
 
+def left_out_message(count: int, max_calls: int) -> str:
+    """Return the message about calls of a turn that were not executed."""
+    which = (
+        "1 more call of this turn was" if count == 1 else f"{count} more calls of this turn were"
+    )
+    most = "one operation" if max_calls == 1 else f"at most {max_calls} operations"
+    return f"{which} not executed; call {most} at a time and wait for the result"
+
+
 def too_long_message() -> str:
     """Return the error message for a turn that is too long."""
     return (
