@@ -247,6 +247,22 @@ def test_sharded_runs_have_the_losses_of_one_process_also_without_a_picture(data
 
 
 @pytest.mark.medium
+def test_an_untied_output_head_gets_the_gradient_of_all_processes(tmp_path):
+    """TRL multiplies with the head's weight. In a group of its own, FSDP2 would keep one process's gradient."""
+    folder = build_folder("qwen2_5_vl", tmp_path / "folder")
+    assert not LocalModel(str(folder)).model.config.tie_word_embeddings
+    write_traces(tmp_path / "traces", 2, 0, folder)
+    one, two = (
+        sft_toml(
+            tmp_path / f"{name}.toml", tmp_path / "traces", steps=1, model=folder, sharding=sharding
+        )
+        for name, sharding in (("one", ""), ("two", "fsdp2"))
+    )
+    train((1, "sft", one), (2, "sft", two))
+    assert largest_difference(one, two, "grad_norm") < 1e-4
+
+
+@pytest.mark.medium
 def test_sharded_rl_generates_the_turns_of_one_process_and_has_its_losses(data, tmp_path):
     one = rl_toml(tmp_path / "one.toml", data / "questions", steps=2)
     two = rl_toml(tmp_path / "two.toml", data / "questions", steps=2, sharding="fsdp2")
@@ -303,6 +319,7 @@ def test_random_folders_are_trained_sharded(data, tmp_path, sharding, model_type
     )
     train((1, "sft", one), (2, "sft", two))
     assert largest_difference(one, two) < 1e-3
+    assert largest_difference(one, two, "grad_norm") < 1e-3
 
 
 # --- torchrun ---

@@ -9,10 +9,10 @@ from typing import Any
 
 from pixel_reasoner.data.synth import SynthSettings, scene_units, synthesize
 from pixel_reasoner.evals.run import load_run
-from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import StopReason, Trace, Turn, save_traces
 from pixel_reasoner.sources.pixelworld import WorldMix, world_questions
+from pixel_reasoner.workflows.world import prompt_settings
 
 TRL = {
     "learning_rate": 1e-3,
@@ -23,13 +23,15 @@ TRL = {
 }
 
 
-def write_traces(folder: Path, count: int, num_texts: int) -> Path:
-    """Write expert traces of the bundled model with short pictures, and others without pictures, one after the other."""
+def write_traces(folder: Path, count: int, num_texts: int, model: Path | None = None) -> Path:
+    """Write expert traces for a model (the bundled one), and others without pictures, one after the other."""
+    dialect, budgets = prompt_settings("tiny" if model is None else str(model))
     settings = SynthSettings(
         source="pixelworld",
         count=count,
         families=("attribute",),
-        budgets=folder_settings(BUNDLED_MODELS["tiny"]).budgets,
+        dialect=dialect,
+        budgets=budgets,
     )
     synthesize(settings, scene_units(settings), folder)
     traces = sorted(load_run(folder), key=lambda one: len(one.turns))

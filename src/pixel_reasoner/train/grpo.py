@@ -67,6 +67,7 @@ from pixel_reasoner.train.samples import (
     token_sequences,
 )
 from pixel_reasoner.train.sharding.blank_pictures import NEEDS_BLANK
+from pixel_reasoner.train.sharding.setup import ShardedHeadMixin
 from pixel_reasoner.train.vllm.check import ServerInfo
 from pixel_reasoner.train.vllm.weights import WeightPublisher
 
@@ -82,7 +83,9 @@ LOGPROB_DIFFERENCE = "sampling/sampling_logp_difference/mean"
 """TRL's metric: mean difference between log-probabilities of vLLM and of the trained model, over all processes"""
 
 
-class PixelReasonerTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer):
+class PixelReasonerTrainer(
+    ShardedHeadMixin, ThroughputMixin, CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer
+):
     """`GRPOTrainer` on rollouts with visual operations.
 
     Args:

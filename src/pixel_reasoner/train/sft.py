@@ -55,7 +55,11 @@ from pixel_reasoner.train.monitor.throughput import ThroughputMixin
 from pixel_reasoner.train.sharding.blank_pictures import NEEDS_BLANK, BlankPicture
 from pixel_reasoner.train.sharding.check import ShardingCallback
 from pixel_reasoner.train.sharding.processes import check_processes
-from pixel_reasoner.train.sharding.setup import set_wrapped_classes, start_processes
+from pixel_reasoner.train.sharding.setup import (
+    ShardedHeadMixin,
+    set_wrapped_classes,
+    start_processes,
+)
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights, lora_config, train_and_save
 
@@ -63,7 +67,9 @@ IGNORE = -100
 """label of a token without loss"""
 
 
-class TraceTrainer(ThroughputMixin, CheckpointErrorsMixin, ModelCardMixin, SFTTrainer):
+class TraceTrainer(
+    ShardedHeadMixin, ThroughputMixin, CheckpointErrorsMixin, ModelCardMixin, SFTTrainer
+):
     """`SFTTrainer` with a reference to its run, metrics of every step, and one error for a failed checkpoint."""
 
     def __init__(self, *, run: SftRun, **trl: Any) -> None:

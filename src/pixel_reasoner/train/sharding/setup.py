@@ -21,6 +21,7 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 
 from pixel_reasoner.errors import ModelError, UsageError
+from pixel_reasoner.models.engine import unwrap_peft
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.sharding.processes import num_processes
@@ -142,6 +143,29 @@ def _layer_class(lists: list[torch.nn.ModuleList], known: set[str]) -> str:
     """Return the class of the layers of one of these lists: one that transformers never splits, or that of the longest list."""
     lengths = {type(one[0]).__name__: len(one) for one in lists}
     return max(lengths, key=lambda name: (name in known, lengths[name]))
+
+
+class ShardedHeadMixin:
+    """Mixin for trainers: FSDP2 shards an untied output head in the group of the whole model.
+
+    accelerate gives it a group of its own, whose weights are gathered in the head's forward pass. TRL multiplies with the
+    weight instead of calling the head, and gathers it so that each process keeps the gradient of its own batch alone.
+    """
+
+    model: Any
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        """Shard the model. accelerate finds no output head meanwhile, so the head stays in the group of the model."""
+        model = unwrap_peft(self.model)
+        head = model.get_output_embeddings()
+        is_tied = head is None or head.weight is model.get_input_embeddings().weight
+        if is_tied or not self.is_fsdp_enabled:  # type: ignore[attr-defined]
+            return super()._prepare_for_training(*args, **kwargs)  # type: ignore[misc]
+        model.get_output_embeddings = lambda: None
+        try:
+            return super()._prepare_for_training(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            del model.get_output_embeddings
 
 
 # --- before the process group ---
