@@ -45,7 +45,9 @@ def asked(question: Question, texts: Sequence[str], model: str = "tiny") -> Trac
     """Return the trace of our own rollout with these turns."""
     found = external_model(model)
     scripted = ScriptedModel(texts, dialect=found.dialect, budgets=found.budgets)
-    return ask(question, scripted, RolloutConfig(limits=RolloutLimits(max_turns=MAX_TURNS)))
+    return ask(
+        question, scripted, RolloutConfig(limits=RolloutLimits(max_turns=MAX_TURNS), strict=True)
+    )
 
 
 def reward_of(trace: Trace) -> float:

@@ -24,7 +24,8 @@ from pixel_reasoner.scoring.rewards import RewardConfig, Variant
 
 
 def played(question, texts, model="tiny", **step) -> Trace:
-    episode = Episode(question, model, RolloutConfig(limits=RolloutLimits(max_turns=MAX_TURNS)))
+    config = RolloutConfig(limits=RolloutLimits(max_turns=MAX_TURNS), strict=True)
+    episode = Episode(question, model, config)
     for number, text in enumerate(texts):
         assert episode.is_done is False
         seen = len(episode.messages())

@@ -128,8 +128,8 @@ def test_a_malformed_call_is_treated_as_decided(rollout_of, case: Case):
 def test_a_strict_run_repairs_nothing(rollout_of, case: Case):
     turn = take(rollout_of(case.dialect, case.num_pictures, True), case.text)
     assert {one.kind for one in turn.repairs} <= NOT_REJECTED_STRICTLY
-    by_schema = {"missing_argument", "call_in_thought"}  # a default, or a call after a thought
-    if set(case.kinds) - NOT_REJECTED_STRICTLY - by_schema and case.call is not None:
+    # The operation has a default for a missing picture.
+    if set(case.kinds) - NOT_REJECTED_STRICTLY - {"missing_argument"} and case.call is not None:
         assert all(one.error is not None for one in turn.observations)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pixel_reasoner.dialects.syntax.base import MAX_BRACKETS, dump_json, load_json
 from pixel_reasoner.schema.repairs import RepairKind
 
-MAX_CALL_CHARS = 20_000
+MAX_CALL_CHARS = 10_000
 """Maximum length of a call that is repaired. Usual calls have 100 characters."""
 
 _STRING = r'"(?:[^"\\]++|\\.)*+"?'
@@ -44,6 +44,7 @@ def value_end(text: str, start: int) -> int:
 
     Raises:
         CutOffError: it does not end.
+        ValueError: it is nested too deeply.
 
     >>> value_end('{"a": "}"} x', 0)
     10
@@ -53,6 +54,8 @@ def value_end(text: str, start: int) -> int:
         token = match[0]
         if token[0] in "[{(":
             depth += 1
+            if depth > MAX_BRACKETS:
+                raise ValueError("too many brackets")
         elif token[0] in "]})":
             depth -= 1
         elif len(token) < 2 or token[-1] != {"“": "”"}.get(token[0], token[0]):

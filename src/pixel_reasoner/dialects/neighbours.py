@@ -269,7 +269,7 @@ _PARAMETER = re.compile(
 )
 _OPEN_PARAMETER = re.compile(r"<(?:atem:)?param|</?p?[a-z]{0,9}$")
 _KEY_VALUE = re.compile(
-    r"\s*+<arg_key>([^<]{1,80})</arg_key>\s*+<arg_value>((?:(?!</arg_value>).){0,20000})</arg_value>",
+    r"\s*+<arg_key>([^<]{1,80})</arg_key>\s*+<arg_value>((?:(?!</arg_value>).){0,10000})</arg_value>",
     re.DOTALL,
 )
 _GEMMA = re.compile(r"\s*+call:([\w.-]{1,80})\s*\{")

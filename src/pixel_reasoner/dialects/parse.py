@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from pixel_reasoner.dialects import roles
 from pixel_reasoner.dialects.answers import BOXED, AnswerFormat
@@ -173,7 +172,7 @@ class CallFormat(ArgumentConventions):
         turn = self._converted([*thoughts, *raw.parts], content, pictures, strict=False)
         return self._checked_thought(turn, content)
 
-    @cached_property
+    @property
     def _turn_format(self) -> TurnFormat:
         syntax = self.syntax
         known = {self.family_name(name) for name in roles.operation_names()}

@@ -192,7 +192,7 @@ def _candidates(content: str, turn_format: TurnFormat) -> list[_Candidate] | Non
     pattern, position, count = _pattern(turn_format.open), 0, 0
     while match := pattern.search(content, position):
         count += 1
-        if count > 4 * MAX_CALLS or len(found) > MAX_CALLS:
+        if count > 2 * MAX_CALLS or len(found) > MAX_CALLS:
             return None
         kind = match.lastgroup or ""
         candidate = _candidate(content, match, kind, turn_format)
