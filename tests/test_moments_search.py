@@ -106,7 +106,7 @@ def test_the_packets_of_a_video_are_read_once_for_all_questions(clips, tmp_path,
     reads = []
     for module, name in ((videos, "_PacketReader"), (video_index, "_Packets")):
         reader = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda one, r=reader, n=name: reads.append(n) or r(one))
+        monkeypatch.setattr(module, name, lambda *a, r=reader, n=name: reads.append(n) or r(*a))
     model = ScriptedModel(answers(clips["25"].times_s))
     for _ in range(2):
         (found,) = pr.find_moments(path, TEXTS, model)

@@ -155,7 +155,7 @@ def test_keys_hosts_and_request_ids_pass_and_connections_stay_open(behind):
 
 def test_replicas_keep_traces_of_a_key_together_and_survive_the_end_of_one(tmp_path, photo):
     keys = tmp_path / "keys.txt"
-    names = [f"client{number}" for number in range(6)]
+    names = [f"client{number}" for number in range(20)]
     keys.write_text("".join(f"{one}: {one}-key-0123456789\n" for one in names))
     headers = {one: {"Authorization": f"Bearer {one}-key-0123456789"} for one in names}
     any_key = headers[names[0]]
@@ -167,7 +167,7 @@ def test_replicas_keep_traces_of_a_key_together_and_survive_the_end_of_one(tmp_p
         with nginx("nginx-replicas.conf", tmp_path, ports) as client:
             ids = {one: _ask(client, photo, headers[one]) for one in names}
             owners = {one: _replica_of(replicas, ids[one], headers[one]) for one in names}
-            assert set(owners.values()) == {0, 1}, "six keys are on one of two replicas"
+            assert set(owners.values()) == {0, 1}, "twenty keys are on one of two replicas"
             for one in names:
                 for _ in range(3):
                     found = client.get(f"/v1/traces/{ids[one]}", headers=headers[one])
