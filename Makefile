@@ -12,7 +12,7 @@
 #     make h5p-player     H5P packages of lessons in a real player; the content types come from GitHub
 #     make clients        tests of the server with LiteLLM and inspect_ai, an environment each
 #     make vllm           tests with vLLM on the CPU, in an environment of its own: the server in front of it, and RL
-#     make clusters       about 40 minutes: training, evaluation and surveys as on a cluster, with small models
+#     make clusters       training, evaluation and surveys as on a cluster, with small models; an hour or more
 #     make space          the Gradio app of examples/space
 PYTHON ?= python3
 BIN := .venv/bin
