@@ -369,11 +369,10 @@ def test_a_killed_run_continues_to_the_same_losses(data, tmp_path, victim):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
-    if victim == "all":
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(children[-1]), signal.SIGKILL)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = list(map(int, children))  # in groups of their own
+    for one in workers[-1:] if victim == "one" else [process.pid, *workers]:
+        os.kill(one, signal.SIGKILL)
     process.communicate(timeout=120)
     assert not (tmp_path / "killed" / "model").exists()
     assert launch(*command).wait(timeout=300) == 0
