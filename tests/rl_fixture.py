@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import Question
@@ -183,3 +185,7 @@ if __name__ == "__main__":
     trainer.train()
     path = out / f"process-{os.environ.get('RANK', '0')}.json"
     path.write_text(json.dumps(trainer.records))
+    if torch.distributed.is_initialized():
+        # Threads of gloo that are still running end the interpreter with SIGABRT, now and then.
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
