@@ -1,7 +1,7 @@
 """Asynchronous next to lockstep rollouts: `train rl` of the bundled model, rollouts by the engine and by a vLLM server.
 
-Each run has the same questions, sizes and number of steps. Its time is that of the steps after the first two, which fill
-the batch and load code. Lockstep and asynchronous runs alternate, so that other work on the machine affects both.
+Each run has the same questions, sizes and number of steps. The first two steps, which fill the batch
+and load code, are not timed. Lockstep and asynchronous runs alternate, so that other work on the machine affects both.
 """
 
 from __future__ import annotations

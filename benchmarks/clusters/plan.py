@@ -4,7 +4,7 @@
 
 Each case runs the plan and the run as commands of their own. Seconds are those of the main thread (`time.thread_time`)
 in both, because other programs share the two cores: they leave out waiting for other processes. Memory is the peak of
-the resident memory minus that of the same run with a model of almost no weights: libraries, data and pictures.
+the resident memory minus the peak of the same run with a model of almost no weights: libraries, data and pictures.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Local S3 emulator for tests and benchmarks: a moto server in a process of its own, on 127.0.0.1."""
+"""Local S3 emulator for tests and benchmarks: a moto server in a separate process, on 127.0.0.1."""
 
 from __future__ import annotations
 

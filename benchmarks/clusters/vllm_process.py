@@ -1,4 +1,4 @@
-"""vLLM server on the CPU with the bundled model, for tests and benchmarks. `make vllm` installs vLLM in an environment of its own."""
+"""vLLM server on the CPU with the bundled model, for tests and benchmarks. `make vllm` installs vLLM in a separate environment."""
 
 from __future__ import annotations
 

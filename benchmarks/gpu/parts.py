@@ -58,7 +58,7 @@ class Setting(NamedTuple):
         return "cpu" if self.is_dry else "cuda"
 
     def shape(self, name: str) -> str:
-        """Return the name of a shape, or that of the toy."""
+        """Return the name of a shape, or of the toy shape."""
         return "toy" if self.is_dry else name
 
     def model(self, name: str) -> Path:

@@ -2,7 +2,7 @@
 
     PYTHONPATH=src:benchmarks python -m gpu.run [--dry] [--out DIR] [--folder DIR] [PART ...]
 
-Each part is a process of its own with a time limit; one that fails or is too slow does not end the others. Processes
+Each part is a separate process with a time limit; one that fails or is too slow does not end the others. Processes
 are forked from this one, which has loaded the libraries and has not touched the GPU. `--dry` runs every part with a toy
 shape on the CPU.
 """
@@ -42,7 +42,7 @@ SHOWN = (
 
 
 def run_part(part: Part, setting: Setting, out: Path, limit_s: float) -> dict[str, Any]:
-    """Run a part in a process of its own, and return its record."""
+    """Run a part in a separate process, and return its record."""
     path = out / f"{part.name}.json"
     path.unlink(missing_ok=True)
     started = time.perf_counter()

@@ -150,15 +150,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     part, earlier = temporary_path(path), temporary_path(path)
     try:
-        part.mkdir(parents=True)
-        yield part
-        if path.exists():
-            path.rename(earlier)
-        part.rename(path)
-    except PixelReasonerError:
-        raise
-    except OSError as error:
-        raise cannot_write(path, error) from error
+        with output_errors(path):
+            part.mkdir(parents=True)
+            yield part
+            if path.exists():
+                path.rename(earlier)
+            part.rename(path)
     finally:
         for left in (part, earlier):
             shutil.rmtree(left, ignore_errors=True)
@@ -328,6 +325,21 @@ def cannot_write(path: Path, error: Exception) -> OutputError:
         got=f"{path}: {reason(error)}",
         fix="use another path or free some space; no partial output remains",
     )
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Convert errors of the operating system in the block to `OutputError`.
+
+    Raises:
+        OutputError: the path cannot be written.
+    """
+    try:
+        yield
+    except PixelReasonerError:
+        raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> None:

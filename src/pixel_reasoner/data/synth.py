@@ -44,11 +44,12 @@ from pixel_reasoner.data.progress import Progress
 from pixel_reasoner.data.row_media import open_row_media
 from pixel_reasoner.data.source_rows import ROWS, SourceRows, check_complete
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import InputError, PixelReasonerError
+from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import (
     TEMPORARY_PREFIX,
     cannot_write,
     numbered_lines,
+    output_errors,
     read_json_object,
     write_json,
     write_or_check_settings,
@@ -183,14 +184,9 @@ def synthesize(  # noqa: PLR0913 - what, where and how
         InputError: no row gives a trace; `dropped.jsonl` contains the reasons.
         OutputError: `out` cannot be written, or another process writes to it.
     """
-    try:
-        with FolderLock(out):
-            run = _RunOptions(workers, on_traces, map_units or partial(_map_units, workers=workers))
-            return _synthesize(settings, units, out, run, labeller)
-    except PixelReasonerError:
-        raise
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    with output_errors(out), FolderLock(out):
+        run = _RunOptions(workers, on_traces, map_units or partial(_map_units, workers=workers))
+        return _synthesize(settings, units, out, run, labeller)
 
 
 def _synthesize(

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from pixel_reasoner.errors import InputError, PixelReasonerError, UsageError
-from pixel_reasoner.files import cannot_write
+from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.files import output_errors
 from pixel_reasoner.media.object_store import OBJECTS, ObjectStore, RemoteObject
 
 FOLDER_VARIABLE = "PIXEL_REASONER_MEDIA_CACHE"
@@ -55,7 +55,7 @@ class ObjectCache:
         self.root = root
         self.max_bytes = max_bytes
         self.store = store
-        with _as_output_errors(root):
+        with output_errors(root):
             root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     @contextmanager
@@ -89,7 +89,7 @@ class ObjectCache:
         """
         path = self._path(one, f".sparse{suffix}")
         while (descriptor := _shared_lock(path)) is None:
-            with self._locked(one), _as_output_errors(path):
+            with self._locked(one), output_errors(path):
                 if not path.exists():
                     self._make_room(0)
                     path.parent.mkdir(exist_ok=True)
@@ -116,7 +116,7 @@ class ObjectCache:
             self._make_room(one.num_bytes, one.url)
             part = _part_path(path)
             try:
-                with _as_output_errors(path):
+                with output_errors(path):
                     path.parent.mkdir(exist_ok=True)
                     with part.open("wb") as file:
                         for content in self.store.parts(one):
@@ -146,7 +146,7 @@ class ObjectCache:
                 got=f"{url}: {new_bytes:,} bytes",
                 fix=f"raise {SIZE_VARIABLE}",
             )
-        with _file_lock(self.root / "room.lock") as descriptor, _as_output_errors(self.root):
+        with _file_lock(self.root / "room.lock") as descriptor, output_errors(self.root):
             total = _read_number(descriptor) + new_bytes
             if total > self.max_bytes:
                 total = self._evict(new_bytes) + new_bytes
@@ -210,14 +210,14 @@ class SparseCopy:
             if not missing:
                 return
             self._cache._make_room(sum(end - start for start, end in missing), self._one.url)
-            with _as_output_errors(self.path), self.path.open("r+b") as file:
+            with output_errors(self.path), self.path.open("r+b") as file:
                 for start, end in missing:
                     file.seek(start)
                     for content in self._cache.store.parts(self._one, start, end):
                         file.write(content)
             if not self._cache.store.check_version(self._one):
                 raise _changed(self._one)
-            with _as_output_errors(self.path):
+            with output_errors(self.path):
                 part = _part_path(self.path)
                 part.write_text(json.dumps(merge_ranges([*present, *missing])))
                 part.replace(_ranges_path(self.path))
@@ -332,7 +332,7 @@ def _remove_unused(path: Path) -> bool:
 def _file_lock(path: Path) -> Iterator[int]:
     import fcntl  # not on Windows, where only this module needs it
 
-    with _as_output_errors(path):
+    with output_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -361,13 +361,3 @@ def _changed(one: RemoteObject) -> InputError:
         got=f"{one.url}: it changed",
         fix="give the same command again when it is complete",
     )
-
-
-@contextmanager
-def _as_output_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except PixelReasonerError:
-        raise
-    except OSError as error:
-        raise cannot_write(path, error) from error

@@ -17,8 +17,8 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, NamedTuple
 
-from pixel_reasoner.errors import InputError, PixelReasonerError
-from pixel_reasoner.files import cannot_write, reason
+from pixel_reasoner.errors import InputError
+from pixel_reasoner.files import output_errors, reason
 from pixel_reasoner.schema.record import Record
 
 _CHUNK_BYTES = 2**20
@@ -65,7 +65,7 @@ class MediaStore:
         self.max_bytes = max_bytes
         self._lock = Lock()
         self._pins: Counter[str] = Counter()
-        with _as_output_errors(root):
+        with output_errors(root):
             root.mkdir(parents=True, exist_ok=True)
             self._remove_abandoned()
         self._num_bytes = sum(one.num_bytes for one in self._files())
@@ -86,7 +86,7 @@ class MediaStore:
         with self._partial_copy(content) as (partial, sha256, num_bytes):
             ref = MediaRef(sha256=sha256, num_bytes=num_bytes, suffix=suffix or "")
             target = self._path(ref)
-            with self._lock, _as_output_errors(target):
+            with self._lock, output_errors(target):
                 if target.exists():
                     _mark_used(target)
                 else:
@@ -182,11 +182,11 @@ class MediaStore:
     @contextmanager
     def _partial_copy(self, content: bytes | Path) -> Iterator[tuple[Path, str, int]]:
         """Yield a temporary file in the store with the content, its SHA-256 and its size."""
-        with _as_output_errors(self.root):
+        with output_errors(self.root):
             descriptor, name = tempfile.mkstemp(suffix=_PARTIAL_SUFFIX, dir=self.root)
         partial = Path(name)
         try:
-            with _as_output_errors(partial), os.fdopen(descriptor, "wb") as file:
+            with output_errors(partial), os.fdopen(descriptor, "wb") as file:
                 sha256, num_bytes = self._write(content, file)
             yield partial, sha256, num_bytes
         finally:
@@ -227,13 +227,3 @@ def _chunks(content: bytes | Path) -> Iterator[bytes]:
             got=f"{content}: {reason(error)}",
             fix="check the path",
         ) from error
-
-
-@contextmanager
-def _as_output_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except PixelReasonerError:
-        raise
-    except OSError as error:
-        raise cannot_write(path, error) from error

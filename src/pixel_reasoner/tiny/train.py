@@ -19,9 +19,8 @@ from typing import Any
 import torch
 
 from pixel_reasoner.dialects import COMPACT
-from pixel_reasoner.errors import PixelReasonerError
 from pixel_reasoner.evals.run import TRACES
-from pixel_reasoner.files import cannot_write
+from pixel_reasoner.files import output_errors
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.patches import embed_patches_by_matmul
@@ -67,13 +66,8 @@ def train(config: TinyConfig) -> Path:
     next(
         load_traces(config.traces / TRACES), None
     )  # fail on a wrong path before creating any output
-    with FolderLock(config.out):
-        try:
-            return _train(config)
-        except PixelReasonerError:
-            raise
-        except OSError as error:
-            raise cannot_write(config.out, error) from error
+    with FolderLock(config.out), output_errors(config.out):
+        return _train(config)
 
 
 def _train(config: TinyConfig) -> Path:

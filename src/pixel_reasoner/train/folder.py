@@ -13,7 +13,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from pixel_reasoner.errors import OutputError, PixelReasonerError, UsageError
-from pixel_reasoner.files import cannot_write, check_settings, read_json_object, write_json
+from pixel_reasoner.files import check_settings, output_errors, read_json_object, write_json
 from pixel_reasoner.reports.training_log import RUN
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.train.config import RlRun, SftRun
@@ -43,12 +43,8 @@ def training_folder(run: SftRun | RlRun, args: Any) -> Iterator[Path]:
         settings = _settings(run)
         del settings["monitor"]  # may change between starts
         check_settings(out / RUN, settings, lambda before: _continued(before, run))
-        try:
+        with output_errors(out):
             yield out
-        except PixelReasonerError:
-            raise
-        except OSError as error:
-            raise cannot_write(out, error) from error
 
 
 def save_run_settings(run: SftRun | RlRun) -> None:

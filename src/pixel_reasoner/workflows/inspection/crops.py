@@ -25,7 +25,6 @@ _HEADER = 26
 _MARK = (235, 64, 52)
 TILE_OVERLAP_PX = 96
 """smallest overlap of tiles, in pixels of the photo"""
-MAX_TILES = 64
 
 
 def crop_area(box: PixelBox, size: Size) -> PixelBox:

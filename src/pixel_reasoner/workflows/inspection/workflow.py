@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +182,3 @@ def review_run(corrections: Path, spec: InspectionSpec, out: Path) -> ReviewSumm
     """
     rows = [InspectionRow(**values) for values in load_rows(out)]
     return write_review(read_corrections(corrections), rows, spec, out)
-
-
-def with_reference(run: InspectionRun, folder: Path | None) -> InspectionRun:
-    """Return a run with another folder of golden pictures; None keeps it."""
-    return run if folder is None else replace(run, reference=folder)
