@@ -50,6 +50,7 @@ from pixel_reasoner.models.local_weights import (
     weights_fingerprint,
 )
 from pixel_reasoner.models.patches import compile_layers, optimize_vision_encoder
+from pixel_reasoner.models.processor_inputs import ProcessorInputs
 from pixel_reasoner.schema.settings import ModelInfo, SamplingParams
 
 __all__ = ["LocalModel", "load_processor"]
@@ -118,6 +119,7 @@ class LocalModel:
         self.budgets = budgets_for_processor(settings, processor.image_processor)
         self.note = settings.note
         self.processor = processor
+        self.inputs = ProcessorInputs(processor)
         self.tokenizer = processor.tokenizer
         self.model = unwrap_peft(weights.eval())
         self.kept_special_tokens: frozenset[str] = getattr(dialect, "special_tokens", frozenset())
@@ -193,13 +195,8 @@ class LocalModel:
         """Return the inputs of `forward` of the model: ids, masks and pixels of conversations, padded on the left."""
         texts = [self.render(conversation) for conversation in conversations]
         images = [collect_images(conversation) for conversation in conversations]
-        return self.processor(
-            text=texts,
-            images=images if any(images) else None,
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-        ).to(self.device)
+        options = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
+        return self.inputs.batch(texts, images, **options).to(self.device)
 
     def completion(
         self,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.models.folder import DTYPES
@@ -98,7 +98,7 @@ def load_weights(where: str, dtype: str | None, device: str) -> Any:
     """
     check_dtype(dtype)
     try:
-        model, info = AutoModelForImageTextToText.from_pretrained(
+        model, info = AutoModelForMultimodalLM.from_pretrained(
             where,
             dtype=dtype or _default_dtype(device),
             output_loading_info=True,

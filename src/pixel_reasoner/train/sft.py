@@ -39,6 +39,7 @@ from pixel_reasoner.files import TEMPORARY_PREFIX, atomic_path
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.models.processor_inputs import ProcessorInputs
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.strict_json import parse_json
@@ -131,7 +132,12 @@ def _build_trainer(
     processor = load_processor(source)
     _check_pad_token(args.pad_token, processor)
     if not has_generation_markers(processor.chat_template):
-        processor.chat_template = get_training_chat_template(processor)
+        with suppress(
+            ValueError
+        ):  # of a template that TRL does not know: `data.turn_mask` finds the turns
+            processor.chat_template = (
+                get_training_chat_template(processor) or processor.chat_template
+            )
     render = partial(processor.apply_chat_template, tokenize=False)
     assert_template_keeps_thoughts(render, get_dialect(settings.dialect), source)
     collator = TraceCollator(
@@ -280,7 +286,7 @@ class TraceCollator:
         train_thoughts_before_mistakes: bool = True,
         add_blank: bool = False,
     ) -> None:
-        self.processor = processor
+        self.processor, self.inputs = processor, ProcessorInputs(processor)
         self.mask = mask
         self.train_thoughts = train_thoughts_before_mistakes
         self.blank = BlankPicture(processor) if add_blank else None
@@ -304,9 +310,9 @@ class TraceCollator:
             "images",
         }:  # per-token inputs
             batch[name] = _padded([row[name] for row in prepared], length, 0)
-        pictures = [picture for row in prepared for picture in row["images"]]
-        if pictures:
-            batch |= self.processor.image_processor(images=pictures, return_tensors="pt")
+        pictures = [row["images"] for row in prepared]
+        if any(pictures):
+            batch |= self.inputs.picture_tensors(pictures)
         elif self.blank is not None:
             fills = {"input_ids": pad, "labels": IGNORE}
             batch = self.blank.append(

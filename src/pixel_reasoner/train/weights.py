@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForMultimodalLM
 
 from pixel_reasoner.errors import ModelError
 from pixel_reasoner.files import atomic_folder, write_json
@@ -44,7 +44,7 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
     """
     frozen = bf16 and run.lora_rank
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
+        model = AutoModelForMultimodalLM.from_pretrained(
             where,
             dtype=torch.bfloat16 if frozen else torch.float32,
             trust_remote_code=False,
@@ -217,7 +217,7 @@ def empty_copy(model: Any) -> Any:
     base = unwrap_peft(model)
     config = type(base.config).from_dict(base.config.to_dict())  # without patched attention
     with torch.random.fork_rng(devices=[]), _without_zero_init():
-        copy = AutoModelForImageTextToText.from_config(config, dtype=base.dtype)
+        copy = AutoModelForMultimodalLM.from_config(config, dtype=base.dtype)
         copy.generation_config = base.generation_config
         if _is_lora(model):
             from peft import get_peft_model
