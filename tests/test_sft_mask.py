@@ -151,5 +151,5 @@ def test_a_template_that_changes_turns_and_has_no_markers_is_refused(write, proc
         "{{ '<|vision_start|><|image_pad|><|vision_end|>' if p.type == 'image' else p.text | upper }}"
         "{% endfor %}<|im_end|>{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
     )
-    with pytest.raises(ModelError, match="changes the text of a turn.*generation"):
+    with pytest.raises(ModelError, match=r"changes the text of a turn.*generation"):
         encode(write("attribute", Kind.SINGLE), plain)

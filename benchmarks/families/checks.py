@@ -58,10 +58,10 @@ class ScriptedTurns:
         on_text: OnText | None = None,
     ) -> list[Completion | ContextFull]:
         """Return the next turn of each conversation."""
-        turns: list[Completion | ContextFull | None] = [self._scripted(one) for one in conversations]
-        rest = [
-            one for one, turn in zip(conversations, turns, strict=True) if turn is None
+        turns: list[Completion | ContextFull | None] = [
+            self._scripted(one) for one in conversations
         ]
+        rest = [one for one, turn in zip(conversations, turns, strict=True) if turn is None]
         self.prompts += rest
         written = iter(self.model.generate(rest, decoding, on_text) if rest else ())
         return [next(written) if turn is None else turn for turn in turns]
@@ -112,7 +112,9 @@ def _call(model: LocalModel, name: str, arguments: dict[str, Any]) -> str:
 def question(path: Path, text: str = "What is it?") -> Question:
     """Return a question about a picture or a clip."""
     kind = "video" if path.suffix == ".mp4" else "image"
-    return Question(id=path.stem, text=text, media=(MediaItem(kind=kind, path=str(path)),), answer=("it",))
+    return Question(
+        id=path.stem, text=text, media=(MediaItem(kind=kind, path=str(path)),), answer=("it",)
+    )
 
 
 def ask_with_zooms(model: LocalModel, photo: Path) -> tuple[Trace, Messages]:

@@ -6,7 +6,6 @@ transformers itself registers for the model type.
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+from transformers.models.llama4 import processing_llama4
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING_NAMES
 
@@ -33,6 +33,8 @@ from pixel_reasoner.models.patches import select_cpu_of_deepspeed
 TEMPLATES = Path(__file__).parents[2] / "tests" / "templates"
 """stand-ins of chat templates that no package contains"""
 TRL_TEMPLATES = Path(trl.__file__).parent / "chat_templates"
+LLAMA4 = "llama4.jinja"
+"""name of the template in the source of transformers"""
 MAX_TOKENS = 16384
 """context of all models"""
 
@@ -126,7 +128,9 @@ def build_model(recipe: Recipe, tokenizer: Any, seed: int = 0) -> Any:
         torch.manual_seed(seed)
         model = AutoModelForMultimodalLM.from_config(config, dtype=getattr(torch, recipe.dtype))
         for weight in model.parameters():
-            if weight.dim() > 1 and not weight.any():  # the projector of Gemma 3: pictures would have no effect
+            if (
+                weight.dim() > 1 and not weight.any()
+            ):  # the projector of Gemma 3: pictures would have no effect
                 torch.nn.init.normal_(weight, std=0.02)
     generation = model.generation_config
     generation.eos_token_id = tokenizer.eos_token_id
@@ -142,9 +146,7 @@ def template_of(recipe: Recipe) -> str | None:
     path = own if own.exists() else TRL_TEMPLATES / name
     if path.exists():
         return path.read_text(encoding="utf-8")
-    # The class of Llama 4's processor contains its template.
-    module = inspect.getmodule(_registered(PROCESSOR_MAPPING_NAMES, recipe))
-    return getattr(module, "chat_template", None)
+    return processing_llama4.chat_template if name == LLAMA4 else None
 
 
 def tokenizer_of(recipe: Recipe) -> Any:

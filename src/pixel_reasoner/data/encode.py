@@ -18,6 +18,7 @@ from pixel_reasoner.data.turn_mask import has_markers, tokens_within, turn_spans
 from pixel_reasoner.dialects import Dialect, Message, get_dialect
 from pixel_reasoner.errors import InputError, ModelError
 from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.models.folder import pixel_limits
 from pixel_reasoner.models.processor_inputs import ProcessorInputs
 from pixel_reasoner.schema.repairs import num_malformed_calls
 from pixel_reasoner.schema.trace import Trace
@@ -123,8 +124,8 @@ def _rendered_turns(
         return_text_replacement_offsets=True,
     )
     offsets = out.pop("offset_mapping")[0].tolist()
-    replaced = out.pop("text_replacement_offsets", None) or [[]]
-    return out, tokens_within(spans, offsets, replaced[0])
+    replaced = out.pop("text_replacement_offsets", None)
+    return out, tokens_within(spans, offsets, replaced[0] if replaced else [])
 
 
 def mask_spans(encoded: Encoded, processor: Any) -> list[tuple[bool, list[str]]]:
@@ -142,8 +143,8 @@ def mask_spans(encoded: Encoded, processor: Any) -> list[tuple[bool, list[str]]]
 
 def _check_sizes(trace: Trace, pictures: list[Any], image_processor: Any) -> None:
     """Reject pictures that the image processor would resize, because pixel boxes would be wrong."""
-    if not hasattr(image_processor, "get_number_of_image_patches"):
-        return
+    if pixel_limits(image_processor) is None:
+        return  # it resizes every picture, and the boxes of its family are no pixels
     for picture in pictures:
         width, height = picture.size
         patches = image_processor.get_number_of_image_patches(height, width)

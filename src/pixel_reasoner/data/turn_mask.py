@@ -17,6 +17,8 @@ Span = tuple[int, int]
 """first character, and the one after the last"""
 Messages = list[dict[str, Any]]
 
+_LONGEST_HEADER = 100
+"""characters of a template between the messages before a turn and its text"""
 _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -56,18 +58,26 @@ def turn_spans(
     for number, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        prompt = render(messages[:number], add_generation_prompt=True)
         text = "".join(part.get("text", "") for part in message["content"])
-        if not whole.startswith(prompt):
-            raise _changed("does not begin a turn as its prompt does")
-        rest = whole[len(prompt) :]
-        said = next((one for one in (text, text.strip()) if rest.startswith(one)), None)
-        if said is None:
-            raise _changed(f"changes the text of a turn: {rest[:80]!r} instead of {text[:80]!r}")
-        end = len(prompt) + len(said)
+        first, end = _turn_span(render, messages[:number], text, whole)
         ending = [one for one in special_tokens if whole.startswith(one, end)]
-        spans.append((len(prompt), end + max(map(len, ending), default=0)))
+        spans.append((first, end + max(map(len, ending), default=0)))
     return spans
+
+
+def _turn_span(render: Callable[..., str], before: Messages, text: str, whole: str) -> Span:
+    """Return the span of the text of a turn after some messages."""
+    prompt, history = render(before, add_generation_prompt=True), render(before)
+    # Some templates begin a turn of the history in another way than its prompt, for example with another space.
+    place = len(prompt if whole.startswith(prompt) else history)
+    if not whole.startswith(history):
+        raise _changed("changes the messages before a turn")
+    for said in (text, text.strip()):
+        first = whole.find(said, place)
+        if 0 <= first <= place + _LONGEST_HEADER:
+            return first, first + len(said)
+    shown = whole[place : place + 80]
+    raise _changed(f"changes the text of a turn: {shown!r} instead of {text[:80]!r}")
 
 
 def tokens_within(

@@ -150,7 +150,9 @@ class PromptFormat(CallFormat):
         if self.carriage.system_role:
             return [*self._system_messages(texts.native_system), *messages[bool(texts.system) :]]
         first, *following = messages
-        opening = _without_start(first["content"], texts.system + _SYSTEM_END if texts.system else "")
+        opening = _without_start(
+            first["content"], texts.system + _SYSTEM_END if texts.system else ""
+        )
         opening = [_text(texts.native_system + _SYSTEM_END), *opening]
         return [self._message("user", opening if texts.native_system else opening[1:]), *following]
 
@@ -252,7 +254,9 @@ class PromptFormat(CallFormat):
         """Return the schema of an argument, with a description of the coordinates of the family."""
         role = roles.get_role(operation, argument)
         if role is ArgumentRole.BOX and self.grid != FRACTIONS:
-            return schema | {"description": f"The region as {self.grid.order.names}, {self.grid.words}"}
+            return schema | {
+                "description": f"The region as {self.grid.order.names}, {self.grid.words}"
+            }
         if role is ArgumentRole.PICTURE and self.picture_names != FROM_1:
             name = self.picture_names.name(1, ())
             kind = "integer" if isinstance(name, int) else "string"
@@ -381,7 +385,9 @@ def _without_start(content: Sequence[Message], start: str) -> list[Message]:
     """Return the parts of a message without this text at its start."""
     first = content[0].get("text", "")
     rest = first.removeprefix(start)
-    return [*([_text(rest)] if rest else []), *content[1:]] if first.startswith(start) else [*content]
+    return (
+        [*([_text(rest)] if rest else []), *content[1:]] if first.startswith(start) else [*content]
+    )
 
 
 def _text(text: str) -> Message:

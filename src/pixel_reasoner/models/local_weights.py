@@ -77,6 +77,8 @@ def load_processor(where: str) -> Any:
         raise _unusable(where, "an image processor", "text files only")
     if not (processor.chat_template or processor.tokenizer.chat_template):
         raise _unusable(where, "a chat template (chat_template.jinja)", "none")
+    if not processor.chat_template:  # the processor of Phi-4 takes none
+        processor.chat_template = processor.tokenizer.chat_template
     if processor.tokenizer.pad_token is None:  # padding is masked, so any token works
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     if processor.tokenizer.pad_token is None:
