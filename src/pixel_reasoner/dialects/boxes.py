@@ -154,9 +154,7 @@ THOUSANDTHS_YX = replace(
     order=CornerOrder.YXYX,
 )
 NINES = replace(THOUSANDTHS, words="0 to 999 on either side, whole numbers", per_side=999)
-FINE_FRACTIONS = replace(
-    FRACTIONS, words="fractions of the picture, three decimals", decimals=3
-)
+FINE_FRACTIONS = replace(FRACTIONS, words="fractions of the picture, three decimals", decimals=3)
 PIXELS = BoxCoordinates(
     words="pixels of the picture as the model sees it",
     per_side=None,

@@ -64,6 +64,8 @@ def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> 
     same = [key for key, one in DIALECTS.items() if one.fingerprint == dialect.fingerprint]
     assert same in ([], [name]), f"{name}: its texts are those of {same}"
     _check_listed(dialect)
+    _check_grid(dialect)
+    _check_marks(dialect)
     _check_messages(dialect)
     _check_answers(dialect)
     _check_calls(dialect)
@@ -106,6 +108,23 @@ def _check_definition(dialect: Dialect, tool: ToolDefinition) -> None:
     assert set(schema["required"]) <= known, f"{dialect.name}: required is not a property"
     is_same = own is None or set(own) == known
     assert is_same, f"{dialect.name}: {operation} takes {known}, not {set(own or ())}"
+
+
+def _check_grid(dialect: Dialect) -> None:
+    """Check that boxes are not in pixels if the model sees tiles, whose picture has no single size."""
+    has_size = dialect.grid.per_side is None
+    is_possible = not (has_size and dialect.facts.sees_tiles)
+    assert is_possible, f"{dialect.name}: pixels of a picture that is cut into tiles"
+
+
+def _check_marks(dialect: Dialect) -> None:
+    """Check that decoding keeps all marks of a turn that may be special tokens."""
+    pictures = _pictures(dialect)
+    call = ToolCall(name="select_frames", arguments={"target_frames": [1]})
+    text = dialect.write_turn("I look.", call, pictures)
+    marks = re.findall(r"<[|｜][^<>]*>|<[^<>|]*[|｜]>|\[[A-Z][A-Z_/]+\]", text)
+    unlisted = set(marks) - dialect.special_tokens
+    assert not unlisted, f"{dialect.name}: special_tokens does not list {sorted(unlisted)}"
 
 
 def _check_messages(dialect: Dialect) -> None:
@@ -307,7 +326,9 @@ def _box_error(
 
 def _numbers(text: str) -> list[float]:
     """Return the numbers of the box in the text of a call."""
-    return [float(one) for one in text.partition("[")[2].partition("]")[0].split(",")]
+    found = re.search(r"\[([-\d., ]+)\]", text)
+    assert found is not None, f"{text!r} contains no box"
+    return [float(one) for one in found[1].split(",")]
 
 
 def _shift(corner: Sequence[float], by: float) -> list[float]:

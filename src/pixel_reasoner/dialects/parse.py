@@ -61,7 +61,7 @@ class CallFormat(ArgumentConventions):
     opens_thought: bool = False
     """whether the prompt of the chat template usually ends in an open thought, so that a turn has only the end tag"""
     separators: tuple[str, str] = ("\n", " ")
-    """text between the words of a turn and its call, and between the words and its answer"""
+    """text between the words of a turn and its call, where {name} is its operation, and between the words and an answer"""
     header: str = ""
     """pattern of text that names the receiver of the words or of the call after it, and is neither"""
     max_calls_per_turn: int = 1
@@ -362,6 +362,7 @@ class CallFormat(ArgumentConventions):
         thought = self.thought_template.format(words=words)
         before_call, before_answer = self.separators
         if call is not None:
+            before_call = before_call.replace("{name}", self.family_name(call.name))
             return f"{thought}{before_call}{self.write_call(call, pictures, about)}"
         if answer is None:
             return thought

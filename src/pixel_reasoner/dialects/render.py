@@ -27,6 +27,7 @@ from pixel_reasoner.dialects.parse import CallFormat
 from pixel_reasoner.dialects.picture_names import FROM_1
 from pixel_reasoner.dialects.roles import ArgumentRole, ToolDefinition
 from pixel_reasoner.dialects.syntax.base import WrittenCall
+from pixel_reasoner.dialects.thoughts import THINK_TAGS
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.schema.trace import Observation, Picture, Turn
@@ -150,7 +151,9 @@ class PromptFormat(CallFormat):
         if self.carriage.system_role:
             return [*self._system_messages(texts.native_system), *messages[bool(texts.system) :]]
         first, *following = messages
-        opening = _without_start(first["content"], texts.system + _SYSTEM_END if texts.system else "")
+        opening = _without_start(
+            first["content"], texts.system + _SYSTEM_END if texts.system else ""
+        )
         opening = [_text(texts.native_system + _SYSTEM_END), *opening]
         return [self._message("user", opening if texts.native_system else opening[1:]), *following]
 
@@ -252,7 +255,9 @@ class PromptFormat(CallFormat):
         """Return the schema of an argument, with a description of the coordinates of the family."""
         role = roles.get_role(operation, argument)
         if role is ArgumentRole.BOX and self.grid != FRACTIONS:
-            return schema | {"description": f"The region as {self.grid.order.names}, {self.grid.words}"}
+            return schema | {
+                "description": f"The region as {self.grid.order.names}, {self.grid.words}"
+            }
         if role is ArgumentRole.PICTURE and self.picture_names != FROM_1:
             name = self.picture_names.name(1, ())
             kind = "integer" if isinstance(name, int) else "string"
@@ -279,16 +284,20 @@ class PromptFormat(CallFormat):
         return {"role": role, "content": joined(parts) if self.carriage.joins_texts else parts}
 
     def _turn_message(self, turn: Turn, number: int) -> Message:
-        """Return the message of a turn; its words, its thought and its calls separately, if the template needs that."""
+        """Return the message of a turn; its words, its thought and its calls separately, if the template needs that.
+
+        Arguments that the syntax writes as texts stay texts, so that the template writes what the model wrote.
+        """
         carriage = self.carriage
         if not (carriage.reasoning_field or carriage.native_calls):
-            return self._message("assistant", [_text(turn.text)])
+            text = turn.text.lstrip(" ") if carriage.writes_blank else turn.text
+            return self._message("assistant", [_text(text)])
         split = self.split_turn(turn.text)
         calls = [
             {
                 "id": call_id(number, nth),
                 "type": "function",
-                "function": {"name": call.name, "arguments": dict(self.typed(call).arguments)},
+                "function": {"name": call.name, "arguments": dict(call.arguments)},
             }
             for nth, call in enumerate(split.calls)
         ]
@@ -304,7 +313,9 @@ class PromptFormat(CallFormat):
         """
         thought, words = "", text
         if self.separates_thoughts:
-            thought, words = split_thought(text, self.thought_tags)
+            # A server may have separated the thought, which is then between the usual tags.
+            is_own = self.thought_tags.close in text
+            thought, words = split_thought(text, self.thought_tags if is_own else THINK_TAGS)
         calls: tuple[WrittenCall, ...] = ()
         if self.carriage.native_calls:
             words, calls = split_calls(words, self.syntax)
@@ -381,7 +392,9 @@ def _without_start(content: Sequence[Message], start: str) -> list[Message]:
     """Return the parts of a message without this text at its start."""
     first = content[0].get("text", "")
     rest = first.removeprefix(start)
-    return [*([_text(rest)] if rest else []), *content[1:]] if first.startswith(start) else [*content]
+    return (
+        [*([_text(rest)] if rest else []), *content[1:]] if first.startswith(start) else [*content]
+    )
 
 
 def _text(text: str) -> Message:

@@ -25,6 +25,7 @@ _ROLES = {
     "system": "the system message with the operations",
     "assistant": "assistant messages",
     "user": "user messages",
+    "tool": "results of operations",
 }
 
 
