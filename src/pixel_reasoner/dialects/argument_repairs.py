@@ -141,7 +141,7 @@ def _typed(
     if isinstance(value, str) and len(value) <= MAX_CHARS and "string" not in kinds:
         found = (from_text(value.strip(), kind) for kind in kinds)
         typed = next((one for one in found if one is not NO_VALUE), NO_VALUE)
-    if "array" in kinds and isinstance(value, list) or isinstance(typed, list):
+    if ("array" in kinds and isinstance(value, list)) or isinstance(typed, list):
         whole = value if typed is NO_VALUE else typed
         items = typed_items(whole, str(schema.get("items", {}).get("type", "")))
         typed = typed if items is None else items

@@ -12,9 +12,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pixel_reasoner.dialects.carriage import Message
 from pixel_reasoner.dialects.detect import NO_MATCH, ModelMatch
 from pixel_reasoner.dialects.facts import NO_FACTS, FamilyFacts
-from pixel_reasoner.dialects.render import Exchange, Message, OperationTexts, PromptFormat
+from pixel_reasoner.dialects.render import Exchange, OperationTexts, PromptFormat
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, PixelBudgets
 from pixel_reasoner.schema.trace import Picture
 

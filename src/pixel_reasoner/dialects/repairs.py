@@ -15,8 +15,8 @@ import re
 from functools import cache, partial
 from typing import NamedTuple
 
-from pixel_reasoner.dialects.loose_json import MAX_CALL_CHARS
 from pixel_reasoner.dialects.decoders import Body, FoundCall, NoCall, Reader
+from pixel_reasoner.dialects.loose_json import MAX_CALL_CHARS
 from pixel_reasoner.dialects.syntax.base import CallSyntaxError
 from pixel_reasoner.dialects.thoughts import ThoughtTags
 from pixel_reasoner.schema.repairs import RepairKind

@@ -74,7 +74,7 @@ def native_request(
 def as_text_messages(
     dialect: Dialect, conversation: Messages, reasoning_field: str = ""
 ) -> Messages:
-    """Return messages in which turns are texts and results are user messages, as in most dialects.
+    r"""Return messages in which turns are texts and results are user messages, as in most dialects.
 
     Args:
         dialect: dialect of the conversation.
@@ -84,7 +84,7 @@ def as_text_messages(
     >>> from pixel_reasoner.dialects import get_dialect
     >>> turn = {"role": "assistant", "content": [], "reasoning_content": "Small."}
     >>> as_text_messages(get_dialect("qwen3_8"), [turn])[0]["content"]
-    [{'type': 'text', 'text': '<think>\\nSmall.\\n</think>\\n\\n'}]
+    [{'type': 'text', 'text': '<think>\nSmall.\n</think>\n\n'}]
     """
     messages: Messages = []
     for message in conversation:
