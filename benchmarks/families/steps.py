@@ -18,7 +18,7 @@ from pixel_reasoner.rollout.ask import ask
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
 from pixel_reasoner.train.rl import question_rows, rollout_config
-from pixel_reasoner.train.sft import train_sft
+from pixel_reasoner.train.sft import train_sft, use_training_template
 from pixel_reasoner.train.trl_config import trl_config
 from pixel_reasoner.train.weights import load_weights
 
@@ -67,6 +67,7 @@ def sft_step(folder: Path, photo: Path, out: Path) -> TrainedStep:
     )
     trained = train_sft(run)
     processor = load_processor(str(folder))
+    use_training_template(processor)
     encoded = encode(trace, processor)
     ids = [one for one, kept in zip(encoded.token_ids, encoded.trained, strict=True) if kept]
     loss = _first_loss(out / "sft")
@@ -133,6 +134,11 @@ class ScriptedTrainer(PixelReasonerTrainer):
         self.differences: list[float] = []
         return _Scripted(self._tokenizer, self.scripts, self._tokenizer.eos_token_id)
 
+    def _samples(self, output: dict[str, Any]) -> Any:
+        found = list(super()._samples(output))
+        self.num_sequences = [len(one.sequences) for one in found]
+        return found
+
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **more: Any) -> Any:
         loss = super().compute_loss(model, inputs, *args, **more)
         self.found_losses.append(float(loss.detach()))
@@ -172,7 +178,7 @@ def rl_step(folder: Path, photo: Path, out: Path) -> RlStep:
     scripts = [[zoom(model), _answer(model)], [_answer(model).replace("it", "that")]]
     run = RlRun(
         out=str(out),
-        questions=(),
+        questions=("scripted",),
         model=str(folder),
         questions_per_sync=1,
         group_size=2,
@@ -206,6 +212,6 @@ def rl_step(folder: Path, photo: Path, out: Path) -> RlStep:
         trainer.found_losses,
         trainer.differences,
         sum(changed) / len(changed),
-        [trace.num_sequences for trace in ()],
+        trainer.num_sequences,
         [rewards["advantage"] for rewards in trainer.sample_rewards],
     )

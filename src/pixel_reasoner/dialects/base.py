@@ -12,8 +12,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pixel_reasoner.dialects.carriage import Message
 from pixel_reasoner.dialects.detect import NO_MATCH, ModelMatch
-from pixel_reasoner.dialects.render import Exchange, Message, OperationTexts, PromptFormat
+from pixel_reasoner.dialects.facts import NO_FACTS, FamilyFacts
+from pixel_reasoner.dialects.render import Exchange, OperationTexts, PromptFormat
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, PixelBudgets
 from pixel_reasoner.schema.trace import Picture
 
@@ -31,6 +33,8 @@ class Dialect(PromptFormat):
     """detection of these models"""
     budgets: PixelBudgets
     """default pixel budgets; budgets of a model folder override them"""
+    facts: FamilyFacts = NO_FACTS
+    """what is published about the family"""
 
     @property
     def fingerprint(self) -> str:

@@ -35,10 +35,14 @@ class Carriage:
     """whether calls are in `tool_calls`, for templates that write results of calls only then"""
     words_in_reasoning: bool = False
     """whether words before a call belong to the thought, because the template moves words behind the result"""
+    writes_blank: bool = False
+    """whether it writes a blank before the text of a turn, so that blanks at the start of a turn are left out"""
     joins_texts: bool = False
     """whether texts in a row become one, because the template trims every text"""
     keeps_thoughts: bool = True
     """whether the template keeps the thoughts of earlier turns of a rollout; if not, training is refused"""
+    keeps_tokens: bool = True
+    """whether the prompt and the text of a turn are the start of the next prompt; if not, training samples are single turns"""
 
 
 TEXT = Carriage()

@@ -300,6 +300,12 @@ class Reader(NamedTuple):
             return self.marked, Form.NAMED, Form.ELEMENTS
         if text.startswith("call:", start):
             return self.gemma, Form.GEMMA
+        return self._named_decoder_at(text, start)
+
+    def _named_decoder_at(
+        self, text: str, start: int
+    ) -> tuple[Callable[[str, int], Body], *_Forms]:
+        """Return the decoder for a call that starts with the name of its operation, and its forms."""
         head = _NAME.match(text, start)
         if head is None:
             raise self._unknown_form()

@@ -27,6 +27,7 @@ from pixel_reasoner.dialects.parse import CallFormat
 from pixel_reasoner.dialects.picture_names import FROM_1
 from pixel_reasoner.dialects.roles import ArgumentRole, ToolDefinition
 from pixel_reasoner.dialects.syntax.base import WrittenCall
+from pixel_reasoner.dialects.thoughts import THINK_TAGS
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.schema.trace import Observation, Picture, Turn
@@ -283,16 +284,20 @@ class PromptFormat(CallFormat):
         return {"role": role, "content": joined(parts) if self.carriage.joins_texts else parts}
 
     def _turn_message(self, turn: Turn, number: int) -> Message:
-        """Return the message of a turn; its words, its thought and its calls separately, if the template needs that."""
+        """Return the message of a turn; its words, its thought and its calls separately, if the template needs that.
+
+        Arguments that the syntax writes as texts stay texts, so that the template writes what the model wrote.
+        """
         carriage = self.carriage
         if not (carriage.reasoning_field or carriage.native_calls):
-            return self._message("assistant", [_text(turn.text)])
+            text = turn.text.lstrip(" ") if carriage.writes_blank else turn.text
+            return self._message("assistant", [_text(text)])
         split = self.split_turn(turn.text)
         calls = [
             {
                 "id": call_id(number, nth),
                 "type": "function",
-                "function": {"name": call.name, "arguments": dict(self.typed(call).arguments)},
+                "function": {"name": call.name, "arguments": dict(call.arguments)},
             }
             for nth, call in enumerate(split.calls)
         ]
@@ -308,7 +313,9 @@ class PromptFormat(CallFormat):
         """
         thought, words = "", text
         if self.separates_thoughts:
-            thought, words = split_thought(text, self.thought_tags)
+            # A server may have separated the thought, which is then between the usual tags.
+            is_own = self.thought_tags.close in text
+            thought, words = split_thought(text, self.thought_tags if is_own else THINK_TAGS)
         calls: tuple[WrittenCall, ...] = ()
         if self.carriage.native_calls:
             words, calls = split_calls(words, self.syntax)

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from pixel_reasoner.dialects.base import Dialect, Message
+from pixel_reasoner.dialects.carriage import Carriage
 from pixel_reasoner.errors import ModelError
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import Observation, Picture, ToolCall, Turn
@@ -25,6 +26,7 @@ _ROLES = {
     "system": "the system message with the operations",
     "assistant": "assistant messages",
     "user": "user messages",
+    "tool": "results of operations",
 }
 
 
@@ -46,7 +48,7 @@ def assert_template_supports(render: Render, dialect: Dialect, name: str) -> Non
     why = None
     try:
         whole = render(messages)
-        for part, changed in _variants(messages):
+        for part, changed in _variants(messages, dialect.carriage):
             if render(changed) == whole:
                 why = f"leaves out {part}"
                 break
@@ -136,18 +138,28 @@ def _conversation(dialect: Dialect, words: Sequence[str] = ("",)) -> list[Messag
     )
 
 
-def _variants(messages: list[Message]) -> Iterator[tuple[str, list[Message]]]:
+def _variants(messages: list[Message], carriage: Carriage) -> Iterator[tuple[str, list[Message]]]:
     """Yield the description of each part, and the conversation without that picture or with another text."""
     for index, message in enumerate(messages):
-        parts = message["content"] or []
-        for at, part in enumerate(parts):
-            other = [] if part["type"] == "image" and len(parts) > 1 else [_OTHER]
-            changed = {**message, "content": [*parts[:at], *other, *parts[at + 1 :]]}
-            description = _description(message, part, index)
+        follows_turn = any(one["role"] == "assistant" for one in messages[:index])
+        changes = list(_changed_messages(message, follows_turn=follows_turn))
+        if carriage.words_in_reasoning and carriage.reasoning_field in message:
+            other = {**message, carriage.reasoning_field: _OTHER["text"]}
+            changes.append((_ROLES["assistant"], other))
+        for description, changed in changes:
             yield description, [*messages[:index], changed, *messages[index + 1 :]]
 
 
-def _description(message: Message, part: Message, index: int) -> str:
-    if part["type"] == "image":
-        return f"pictures of {'operation results' if index > 2 else 'the question'}"
-    return _ROLES[message["role"]]
+def _changed_messages(message: Message, *, follows_turn: bool) -> Iterator[tuple[str, Message]]:
+    """Yield a message with one part changed, and the description of that part."""
+    parts, role = message["content"], _ROLES[message["role"]]
+    for at, part in enumerate(parts):
+        is_image = part["type"] == "image"
+        other = [] if is_image and len(parts) > 1 else [_OTHER]
+        where = "operation results" if follows_turn else "the question"
+        description = f"pictures of {where}" if is_image else role
+        yield description, {**message, "content": [*parts[:at], *other, *parts[at + 1 :]]}
+    if "tool_calls" in message:
+        (call, *others) = message["tool_calls"]
+        function = {**call["function"], "arguments": {"label": _OTHER["text"]}}
+        yield role, {**message, "tool_calls": [{**call, "function": function}, *others]}

@@ -67,7 +67,9 @@ class ProcessorInputs:
         inputs = self.batch(texts, pictures, padding=True, return_tensors="pt")
         shape = inputs["input_ids"].shape
         return {
-            name: value for name, value in inputs.items() if getattr(value, "shape", None) != shape
+            name: _as_float32(value)
+            for name, value in inputs.items()
+            if getattr(value, "shape", None) != shape
         }
 
     def per_token_inputs(self, ids: Any) -> dict[str, list[list[int]]]:
@@ -133,6 +135,11 @@ class ProcessorInputs:
         message = {"role": "user", "content": content}
         text: str = self.processor.apply_chat_template([message], tokenize=False)
         return text
+
+
+def _as_float32(value: Any) -> Any:
+    """Return a tensor in 32 bits if it has 16: the processor of Llama 4 returns bfloat16, and trained weights have 32."""
+    return value.float() if str(getattr(value, "dtype", "")) == "torch.bfloat16" else value
 
 
 def is_grid(image_processor: Any) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pixel_reasoner.dialects import call_marks
 from pixel_reasoner.models.api import Messages, collect_images
 from pixel_reasoner.models.local_text import TokenDecoder
 from pixel_reasoner.models.processor_inputs import ProcessorInputs, num_grid_tokens
@@ -134,7 +135,8 @@ class PromptEncoder:
         self.tokenizer = processor.tokenizer
         self.end_tokens = frozenset(end_tokens)
         self.template_options = template_options
-        self._decode = TokenDecoder(self.tokenizer, kept_special_tokens)
+        kept = call_marks() | frozenset(kept_special_tokens)
+        self._decode = TokenDecoder(self.tokenizer, kept)
 
     def render(self, messages: Messages) -> str:
         """Return the prompt text of a conversation."""
@@ -175,8 +177,7 @@ class PromptEncoder:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of generated token ids, without the end token."""
-        kept = ids[:-1] if self.is_ended(ids) else ids
-        return self._decode(list(kept))
+        return self._decode(list(ids[:-1] if self.is_ended(ids) else ids))
 
     def is_ended(self, ids: Sequence[int]) -> bool:
         """Return whether the last token ends a turn."""

@@ -49,9 +49,9 @@ _FORMAT = (
 
 
 def list_tools(tools: Sequence[dict[str, Any]], system: str = "") -> str:
-    """Return the system message that the chat templates of Qwen3.5 to 3.8 render: the tools, then the system text.
+    r"""Return the system message that the chat templates of Qwen3.5 to 3.8 render: the tools, then the system text.
 
-    >>> list_tools([{"type": "function"}], "Be brief.").endswith("</IMPORTANT>\\n\\nBe brief.")
+    >>> list_tools([{"type": "function"}], "Be brief.").endswith("</IMPORTANT>\n\nBe brief.")
     True
     """
     head = "# Tools\n\nYou have access to the following functions:\n\n<tools>\n"

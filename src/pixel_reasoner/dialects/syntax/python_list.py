@@ -65,10 +65,10 @@ LFM = NativeSyntax(
 
 
 def list_lfm_tools(tools: Sequence[dict[str, Any]], system: str = "") -> str:
-    """Return the system message that the chat template of LFM2 renders: the system text, then the tools.
+    r"""Return the system message that the chat template of LFM2 renders: the system text, then the tools.
 
     >>> list_lfm_tools([{"type": "function"}], "Be brief.")
-    'Be brief.\\nList of tools: [{"type": "function"}]'
+    'Be brief.\nList of tools: [{"type": "function"}]'
     """
     listed = ", ".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
     before = f"{system}\n" if system else ""
@@ -86,12 +86,12 @@ _MAY_START_CALL = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class PythonLines:
-    """A list of calls at the start of a line, until the end of the turn. `open` and `close` are empty: there are no marks.
+    r"""A list of calls at the start of a line, until the end of the turn. `open` and `close` are empty: there are no marks.
 
     >>> syntax = PythonLines()
     >>> parser = syntax.parser()
-    >>> parser.feed("I look.\\n[zoom_in(target_image=1)]")[0]
-    TextDelta(kind=<PartKind.TEXT: 'text'>, text='I look.\\n')
+    >>> parser.feed("I look.\n[zoom_in(target_image=1)]")[0]
+    TextDelta(kind=<PartKind.TEXT: 'text'>, text='I look.\n')
     >>> parser.finish().parts[1].arguments
     {'target_image': 1}
     """
@@ -124,9 +124,9 @@ list_tools = list_tools_in_own_words(PYTHON_LINES.shape)
 
 
 def find_call_line(text: str) -> int:
-    """Return the index of the first line that starts with a call; -1 without one.
+    r"""Return the index of the first line that starts with a call; -1 without one.
 
-    >>> find_call_line("I look [closely].\\n[zoom_in(a=1)]"), find_call_line("See [1].")
+    >>> find_call_line("I look [closely].\n[zoom_in(a=1)]"), find_call_line("See [1].")
     (18, -1)
     """
     found = _CALL_LINE.search(text)
