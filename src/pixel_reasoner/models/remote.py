@@ -245,9 +245,15 @@ class RemoteModel:
             return self.pool.ask(body, parse, token=token)
         except RequestFailed as error:
             full = _context_full(error.got)
-            if full is None:
+            if full is not None:
+                return full
+            if not self._has_call(error.rejected_turn):
                 raise
-            return full
+            return Completion(text=error.rejected_turn, was_rejected=True)
+
+    def _has_call(self, text: str) -> bool:
+        """Return whether a turn that the server could not parse contains a valid call."""
+        return bool(text and self._dialect.parse(text, strict=False).executable_calls)
 
     def _body(self, request: GenerationRequest, writer: MessageWriter, *, stream: bool) -> bytes:
         fields = request_fields(self.name, request.sampling, self.profile, stream=stream)
