@@ -23,9 +23,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
-from transformers.models.llama4 import processing_llama4
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING_NAMES
+from transformers.models.llama4 import processing_llama4
 
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.patches import select_cpu_of_deepspeed

@@ -257,6 +257,7 @@ GLM = (
             "n_routed_experts": 4,
             "num_experts_per_tok": 2,
             "moe_intermediate_size": 32,
+            "mlp_layer_types": ["dense", "sparse"],
             "layer_types": ["linear_attention", "full_attention"],
         },
         image={

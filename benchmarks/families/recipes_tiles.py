@@ -663,7 +663,12 @@ NEMOTRON = Recipe(
             "moe_intermediate_size": 32,
             "moe_shared_expert_intermediate_size": 32,
         },
-        "vision_config": {**VISION, "patch_size": 16, "video_temporal_patch_size": 2, "max_img_size": 512},
+        "vision_config": {
+            **VISION,
+            "patch_size": 16,
+            "video_temporal_patch_size": 2,
+            "max_img_size": 512,
+        },
         "image_token_id": Mark("<image>"),
         "video_token_id": Mark("<video>"),
         "audio_token_id": Mark("<so_embedding>"),

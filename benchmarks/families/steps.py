@@ -140,6 +140,7 @@ class ScriptedTrainer(PixelReasonerTrainer):
         return found
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **more: Any) -> Any:
+        """Return and record the loss."""
         loss = super().compute_loss(model, inputs, *args, **more)
         self.found_losses.append(float(loss.detach()))
         return loss

@@ -51,6 +51,7 @@ from pixel_reasoner.scoring.grading import Scorer, is_right
 from pixel_reasoner.tiny.config import TinyConfig
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.training import plan_rl, plan_sft, train_rl, train_sft, train_tiny
+from pixel_reasoner.workflows.check_model import check_model
 from pixel_reasoner.workflows.doctor import Finding, diagnose
 from pixel_reasoner.workflows.evaluate import (
     EvalSpec,
@@ -110,6 +111,7 @@ __all__ = [
     "check",
     "check_benchmark",
     "check_media",
+    "check_model",
     "check_strategy",
     "compare",
     "demo_questions",

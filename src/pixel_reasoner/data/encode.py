@@ -71,7 +71,11 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
     pictures = [part["image"] for part in parts if part["type"] == "image"]
     _check_sizes(trace, pictures, processor.image_processor)
     is_marked = has_markers(str(processor.chat_template))
-    out, mask = (_marked_turns if is_marked else _rendered_turns)(messages, pictures, processor)
+    if is_marked:
+        out, mask = _marked_turns(messages, processor)
+    else:
+        turns = [turn.text for turn in trace.turns]
+        out, mask = _rendered_turns(messages, turns, pictures, processor)
     ids = out["input_ids"][0].tolist()
     spans = list(_spans(mask))
     if len(spans) != len(trace.turns):
@@ -91,11 +95,8 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
     return Encoded(ids, mask, dict(out), pictures)
 
 
-def _marked_turns(
-    messages: list[Message], pictures: list[Any], processor: Any
-) -> tuple[Any, list[bool]]:
+def _marked_turns(messages: list[Message], processor: Any) -> tuple[Any, list[bool]]:
     """Return the inputs of a conversation, and for each token whether the template marks it as the assistant's."""
-    del pictures
     out = processor.apply_chat_template(
         messages,
         tokenize=True,
@@ -108,14 +109,14 @@ def _marked_turns(
 
 
 def _rendered_turns(
-    messages: list[Message], pictures: list[Any], processor: Any
+    messages: list[Message], turns: list[str], pictures: list[Any], processor: Any
 ) -> tuple[Any, list[bool]]:
     """Return the same for a template without markers, from the texts that it renders."""
     render = partial(processor.apply_chat_template, tokenize=False)
     tokens = [
         one.content for one in processor.tokenizer.added_tokens_decoder.values() if one.special
     ]
-    spans = turn_spans(render, messages, tokens)
+    spans = turn_spans(render, messages, turns, tokens)
     out = ProcessorInputs(processor).batch(
         [render(messages)],
         [pictures],

@@ -32,13 +32,17 @@ def has_markers(template: str) -> bool:
 
 
 def turn_spans(
-    render: Callable[..., str], messages: Messages, special_tokens: Sequence[str]
+    render: Callable[..., str],
+    messages: Messages,
+    turns: Sequence[str],
+    special_tokens: Sequence[str],
 ) -> list[Span]:
     """Return the span of each turn of the assistant in a rendered conversation, with the special token that ends it.
 
     Args:
         render: (messages, add_generation_prompt=...) -> text of the chat template.
         messages: whole conversation.
+        turns: texts of the assistant's messages, as the model writes them.
         special_tokens: special tokens of the tokenizer.
 
     Raises:
@@ -50,15 +54,15 @@ def turn_spans(
     >>> said = [("user", "Red?"), ("assistant", "Yes."), ("user", "Sure?"), ("assistant", "No.")]
     >>> messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in said]
     >>> text = render(messages)
-    >>> [text[first:end] for first, end in turn_spans(render, messages, ["<end>"])]
+    >>> [text[first:end] for first, end in turn_spans(render, messages, ["Yes.", "No."], ["<end>"])]
     ['Yes.<end>', 'No.<end>']
     """
     whole = render(messages)
     spans = []
-    for number, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        text = "".join(part.get("text", "") for part in message["content"])
+    places = [number for number, one in enumerate(messages) if one["role"] == "assistant"]
+    if len(places) != len(turns):
+        raise _changed(f"merges the {len(turns)} turns of the assistant into {len(places)}")
+    for number, text in zip(places, turns, strict=True):
         first, end = _turn_span(render, messages[:number], text, whole)
         ending = [one for one in special_tokens if whole.startswith(one, end)]
         spans.append((first, end + max(map(len, ending), default=0)))

@@ -89,3 +89,11 @@ def compile_layers(language_model: Any) -> None:
     for layer in language_model.layers:
         for part in (layer.mlp, layer.input_layernorm, layer.post_attention_layernorm):
             part.compile(dynamic=True)
+
+
+def name_number_of_experts(config: Any) -> None:
+    """Give a config of a mixture of experts the attribute `num_experts`, which TRL reads, if its class has another name for it."""
+    kind = type(config)
+    has_experts = hasattr(config, "num_experts_per_tok") and hasattr(config, "num_local_experts")
+    if has_experts and not hasattr(config, "num_experts"):
+        kind.num_experts = property(lambda self: self.num_local_experts)

@@ -184,7 +184,7 @@ def module_groups(model: Any) -> ModuleGroups:
     body = model.model if hasattr(model, "model") else model
     vision, language = _first(body, _VISION), _first(body, _LANGUAGE)
     if language is None and hasattr(body, "layers"):
-        language = body.layers  # the decoder of Phi-4 contains its vision tower
+        language = body  # the decoder of Phi-4 contains its vision tower
     if vision is None or language is None:
         missing = "vision tower" if vision is None else "language model"
         known = _VISION if vision is None else _LANGUAGE

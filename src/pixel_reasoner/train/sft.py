@@ -131,13 +131,7 @@ def _build_trainer(
     train, evaluation = data
     processor = load_processor(source)
     _check_pad_token(args.pad_token, processor)
-    if not has_generation_markers(processor.chat_template):
-        with suppress(
-            ValueError
-        ):  # of a template that TRL does not know: `data.turn_mask` finds the turns
-            processor.chat_template = (
-                get_training_chat_template(processor) or processor.chat_template
-            )
+    use_training_template(processor)
     render = partial(processor.apply_chat_template, tokenize=False)
     assert_template_keeps_thoughts(render, get_dialect(settings.dialect), source)
     collator = TraceCollator(
@@ -177,6 +171,18 @@ def _build_trainer(
     if run.ask_count:
         trainer.add_callback(ValidationCallback(run, processor, settings, trainer))
     return trainer, processor
+
+
+def use_training_template(processor: Any) -> None:
+    """Replace a chat template by TRL's version for training, which marks the turns, if there is one.
+
+    Without a version for training, `data.turn_mask` finds the turns.
+    """
+    template = processor.chat_template
+    # TRL raises any error for a template that it does not know, because it first renders a call with it.
+    with suppress(Exception):
+        if not has_generation_markers(template):
+            processor.chat_template = get_training_chat_template(processor) or template
 
 
 def _check_pad_token(token: str | None, processor: Any) -> None:

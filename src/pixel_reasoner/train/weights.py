@@ -16,7 +16,7 @@ from pixel_reasoner.errors import ModelError
 from pixel_reasoner.files import atomic_folder, write_json
 from pixel_reasoner.models.engine import FAMILIES, unwrap_peft
 from pixel_reasoner.models.folder import FolderSettings
-from pixel_reasoner.models.patches import optimize_vision_encoder
+from pixel_reasoner.models.patches import name_number_of_experts, optimize_vision_encoder
 from pixel_reasoner.text import visible
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, find_checkpoint_problem
@@ -40,7 +40,7 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
     smaller than the resolution of 16 bits and would be lost.
 
     Raises:
-        ModelError: the weights cannot be loaded, or the family's vision tower is unknown.
+        ModelError: the weights cannot be loaded, TRL cannot train the family, or its vision tower is unknown.
     """
     frozen = bf16 and run.lora_rank
     try:
@@ -56,7 +56,14 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
             got=f"{where}: {lines[0][:300]}",
             fix="give another one as model",
         ) from error
+    if model.base_model is model:
+        raise ModelError(
+            expected="a model whose decoder is a module of its own, without the output head: TRL's losses need it",
+            got=f"{where}, a {type(model).__name__}",
+            fix="train a model of another family",
+        )
     prepare_vision(model, run)
+    name_number_of_experts(model.config.get_text_config())
     return model
 
 
