@@ -35,6 +35,7 @@ from pixel_reasoner.reports.steps import call_in_words, spaced_name, without_tag
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.repairs import EXPLANATIONS, Repair
 from pixel_reasoner.schema.trace import Observation, Picture, Text, Thought, ToolCall, Trace, Turn
 from pixel_reasoner.scoring.extraction import extract_trace_answer
 
@@ -276,7 +277,9 @@ def _turn(turn: Turn, number: int) -> TurnEntry:
     num_calls = 0
     for part in _parts(turn):
         if isinstance(part, ToolCall):
-            parts.append(PartEntry(call=_call(part, results.pop(num_calls, None))))
+            entry = _call(part, results.pop(num_calls, None))
+            repairs = tuple(_repair(one) for one in turn.repairs if one.call == num_calls)
+            parts.append(PartEntry(call=entry.model_copy(update={"repairs": repairs})))
             num_calls += 1
         elif isinstance(part, Thought):
             if text := without_tags(part.thought):
@@ -314,6 +317,16 @@ def _call(call: ToolCall | None, observation: Observation | None) -> CallEntry:
         reply=_cut(observation.text),
         pictures=numbers,
     )
+
+
+def _repair(repair: Repair) -> str:
+    """Return what was repaired, and in which argument.
+
+    >>> _repair(Repair(kind="nested_box", call=0, argument="bbox_2d"))
+    'bbox_2d: the box was in a list, or was two corners'
+    """
+    text = EXPLANATIONS.get(repair.kind, spaced_name(repair.kind))  # type: ignore[call-overload]
+    return f"{repair.argument}: {text}" if repair.argument else str(text)
 
 
 def _cut(text: str, max_chars: int = MAX_SHOWN_CHARS) -> str:

@@ -105,6 +105,8 @@ class CallEntry(Record):
     """result as text, if it is not pictures"""
     pictures: tuple[int, ...] = ()
     """numbers of the returned pictures"""
+    repairs: tuple[Plain, ...] = ()
+    """what was wrong with the call and was repaired before it was executed"""
 
 
 class PartEntry(Record):

@@ -182,6 +182,7 @@ function PartView({ part, isMistake }) {
   if (part.text !== undefined) return html`<p class="thought">${part.text}</p>`;
   const { call } = part;
   return html`<p class="call">${call.words}${isMistake ? html`<span class="mistake">a deliberate mistake</span>` : null}</p>
+    ${(call.repairs || []).map((one) => html`<p class="repair"><b>Repaired.</b> ${one}</p>`)}
     ${call.error ? html`<p class="refusal"><b>Rejected, ${call.error}.</b> ${call.reply}</p>` : null}
     ${!call.error && call.reply !== undefined ? html`<p class="reply">${call.reply}</p>` : null}`;
 }
