@@ -26,7 +26,9 @@ from pixel_reasoner.schema.settings import (
     RolloutLimits,
     SamplingParams,
 )
-from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.schema.trace import Picture, ToolCall, Trace
+from pixel_reasoner.train.distributed import module_groups
+from pixel_reasoner.train.picture_inputs import visual_token_ids
 
 CONFIG = RolloutConfig(
     sampling=SamplingParams(max_new_tokens=3, temperature=0.0),
@@ -101,8 +103,6 @@ def select(model: LocalModel) -> str:
 
 
 def _call(model: LocalModel, name: str, arguments: dict[str, Any]) -> str:
-    from pixel_reasoner.schema.trace import Picture, ToolCall
-
     first = Picture(number=1, medium=0, source_px=(96, 64), seen_px=(96, 64))
     second = first.model_copy(update={"number": 2, "parent": 1})
     call = ToolCall(name=name, arguments=arguments)
@@ -131,10 +131,9 @@ def ask_about_clip(model: LocalModel, clip: Path) -> tuple[Trace, Messages]:
     return trace, scripted.prompts[-1]
 
 
-def ask_together(model: LocalModel, photo: Path, clip: Path) -> tuple[list[str], list[str]]:
+def ask_together(model: LocalModel, photo: Path) -> tuple[list[str], list[str]]:
     """Ask a question without a crop and one with a crop, one by one and in a batch. Returns the texts of the last turns."""
     questions = [question(photo), question(photo, "And what is here, in some more words?")]
-    del clip
     single = [ask(one, ScriptedTurns(model, [zoom(model)]), CONFIG) for one in questions]
     together = ask_many(questions, ScriptedTurns(model, [zoom(model)]), CONFIG)
     found = {trace.question.text: trace for trace in together}
@@ -165,3 +164,26 @@ def _logits(model: LocalModel, prompt: Messages) -> torch.Tensor:
     inputs = model.prompt_inputs([prompt])
     logits: torch.Tensor = model.model(**inputs).logits[0, -1]
     return logits
+
+
+@torch.inference_mode()
+def visual_tokens(model: LocalModel, prompt: Messages) -> tuple[int, int]:
+    """Return the number of placeholders in the ids of a prompt, and of those that the model replaces by a feature."""
+    inputs = model.prompt_inputs([prompt])
+    marks = torch.isin(inputs["input_ids"], torch.tensor(visual_token_ids(model.model.config)))
+    embeds: list[torch.Tensor] = []
+
+    def keep(module: Any, args: Any, kwargs: Any) -> None:
+        embeds.append(kwargs["inputs_embeds"] if "inputs_embeds" in kwargs else args[0])
+
+    language = module_groups(model.model).language
+    # The decoder of Phi-4 computes its embeddings itself.
+    place = language.layers[0] if model.model.config.model_type == "phi4_multimodal" else language
+    hook = place.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        model.model(**inputs)
+    finally:
+        hook.remove()
+    table = model.model.get_input_embeddings()(inputs["input_ids"])
+    replaced = (embeds[0] != table).any(dim=-1)
+    return int(marks.sum()), int((replaced & marks).sum())

@@ -395,8 +395,8 @@ KIMI = (
 )
 
 ERNIE_SPECIAL = (
-    "<s>",
-    "</s>",
+    "<|begin_of_sentence|>",
+    "<|end_of_sentence|>",
     "<unk>",
     "<|IMAGE_PLACEHOLDER|>",
     "<|IMAGE_START|>",
@@ -419,9 +419,9 @@ ERNIE = (
                 "moe_intermediate_size": [32, 16],
                 "mlp_layer_types": ["dense", "sparse"],
                 "rope_parameters": _mrope(2, 2, 4),
-                "eos_token_id": Mark("</s>"),
+                "eos_token_id": Mark("<|end_of_sentence|>"),
                 "pad_token_id": Mark("<unk>"),
-                "bos_token_id": Mark("<s>"),
+                "bos_token_id": Mark("<|begin_of_sentence|>"),
             },
             "vision_config": {
                 "depth": 2,
@@ -446,8 +446,8 @@ ERNIE = (
         },
         special=ERNIE_SPECIAL,
         tags=(*CALL_TAGS, *THINK_TAGS),
-        bos="<s>",
-        eos="</s>",
+        bos="<|begin_of_sentence|>",
+        eos="<|end_of_sentence|>",
         pad="<unk>",
         image={"size": SIZE},
         # The font that draws the time into frames is on the hub.

@@ -136,6 +136,7 @@ LLAVA = (
         text={
             **TEXT,
             "hidden_size": 256,
+            "logits_scaling": 2.0,
             "bos_token_id": None,
             "eos_token_id": Mark("<|end_of_text|>"),
             "pad_token_id": Mark("<|end_of_text|>"),
@@ -154,7 +155,10 @@ LLAVA = (
                 "num_attention_heads": 2,
                 "intermediate_size": 64,
                 "encoder_hidden_size": 128,
+                "hidden_dropout_prob": 0.0,
+                "attention_probs_dropout_prob": 0.0,
             },
+            "projector_dropout": 0.0,
         },
         marks={"image_token": "<image>"},
         special=("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>", "<|tool_call|>"),
@@ -549,7 +553,7 @@ PHI = Recipe(
             **VISION,
             "image_size": 448,
             "crop_size": 448,
-            "image_token_id": Mark("<|endoftext10|>"),
+            "image_token_id": Mark("<|image|>"),
         },
         "audio_config": {
             "hidden_size": 32,
@@ -562,7 +566,7 @@ PHI = Recipe(
             "audio_token_id": Mark("<|endoftext11|>"),
         },
     },
-    marks={"image_token": "<|endoftext10|>", "audio_token": "<|endoftext11|>"},
+    marks={"image_token": "<|image|>", "audio_token": "<|endoftext11|>"},
     special=(
         "<|endoftext|>",
         "<|end|>",

@@ -53,7 +53,9 @@ class ProcessorInputs:
 
     def token_ids(self, text: str, pictures: Sequence[Any]) -> list[int]:
         """Return the token ids of a prompt, with all tokens of its pictures."""
-        return list(self.batch([text], [pictures])["input_ids"][0])
+        inputs = self.batch([text], [pictures], return_tensors="pt")  # Ovis 2 requires tensors
+        ids: list[int] = inputs["input_ids"][0].tolist()
+        return ids
 
     def picture_tensors(self, pictures: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """Return the tensors of the pictures of several prompts: all inputs that are not per token.
@@ -116,7 +118,7 @@ class ProcessorInputs:
 
     @cached_property
     def _per_token_names(self) -> tuple[str, ...]:
-        inputs = self.batch(["a"], [[]])
+        inputs = self.batch(["a"], [[]], return_tensors="pt")
         return tuple(name for name in (*PER_TOKEN, EXPERT_TYPES) if name in inputs)
 
     def _per_token(self, name: str, rows: list[list[int]]) -> list[list[int]]:

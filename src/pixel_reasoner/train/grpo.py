@@ -23,6 +23,7 @@ from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import EndpointError, PixelReasonerError
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.folder import FolderSettings
+from pixel_reasoner.models.patches import without_unused_logit_scale
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import (
     ModelInfo,
@@ -133,11 +134,12 @@ class PixelReasonerTrainer(
         """whether the loss has TRL's importance-sampling correction: rollouts are of another policy than the trained one"""
         suppress_placeholders(trl["args"], trl["model"].config)
         _disable_response_parsing(trl["processing_class"].tokenizer)
-        super().__init__(
-            reward_funcs=[_placeholder(name) for name in self.reward_table.term_names],
-            rollout_func=self._generate_rollouts,
-            **trl,
-        )
+        with without_unused_logit_scale(trl["model"].config):
+            super().__init__(
+                reward_funcs=[_placeholder(name) for name in self.reward_table.term_names],
+                rollout_func=self._generate_rollouts,
+                **trl,
+            )
         budgets = model_settings.budgets or get_dialect(model_settings.dialect).budgets
         self._settings = _run_settings(self, budgets)
         self.publisher = WeightPublisher(self, run, vllm) if vllm is not None else None

@@ -60,7 +60,8 @@ def visual_token_ids(config: Any) -> list[int]:
     >>> visual_token_ids(SimpleNamespace(image_token_id=7, video_token_id=None))
     [7]
     """
-    found = [getattr(config, name, None) for name in VISUAL_TOKENS]
+    configs = (config, getattr(config, "vision_config", None))  # Phi-4 has it in the latter
+    found = [getattr(one, name, None) for one in configs for name in VISUAL_TOKENS]
     return sorted({one for one in found if one is not None})
 
 

@@ -39,6 +39,7 @@ from pixel_reasoner.files import TEMPORARY_PREFIX, atomic_path
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.models.patches import without_unused_logit_scale
 from pixel_reasoner.models.processor_inputs import ProcessorInputs
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
@@ -75,7 +76,8 @@ class TraceTrainer(
 
     def __init__(self, *, run: SftRun, **trl: Any) -> None:
         self.run = run
-        super().__init__(**trl)
+        with without_unused_logit_scale(trl["model"].config):
+            super().__init__(**trl)
 
 
 def train_sft(run: SftRun) -> Path:

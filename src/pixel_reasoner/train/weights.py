@@ -16,7 +16,7 @@ from pixel_reasoner.errors import ModelError
 from pixel_reasoner.files import atomic_folder, write_json
 from pixel_reasoner.models.engine import FAMILIES, unwrap_peft
 from pixel_reasoner.models.folder import FolderSettings
-from pixel_reasoner.models.patches import name_number_of_experts, optimize_vision_encoder
+from pixel_reasoner.models.patches import add_names_for_trl, optimize_vision_encoder
 from pixel_reasoner.text import visible
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, find_checkpoint_problem
@@ -63,7 +63,7 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
             fix="train a model of another family",
         )
     prepare_vision(model, run)
-    name_number_of_experts(model.config.get_text_config())
+    add_names_for_trl(model.config)
     return model
 
 
