@@ -175,16 +175,19 @@ adapters:
 	.venv-openenv/bin/python -m pytest -q tests/test_openenv.py
 	$(MAKE) trackers
 
-# s3fs and a local S3 emulator with other versions of a few packages, in front of the packages of the main environment.
+# Stores and their local emulators, with other versions of a few packages, in front of the packages of the main environment.
 .venv-cloud/.installed: $(STAMP)
 	test -x .venv-cloud/bin/python || $(PYTHON) -m venv .venv-cloud
 	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 		> "$$(.venv-cloud/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/lock.pth"
-	.venv-cloud/bin/python -m pip install --quiet s3fs==2026.9.0 'moto[server]==5.2.5'
+	.venv-cloud/bin/python -m pip install --quiet s3fs==2026.9.0 'moto[server]==5.2.5' gcsfs==2026.10.1 gcp-storage-emulator==2026.7.19 \
+		adlfs==2026.8.0
+	@command -v npm > /dev/null && npm install --silent --no-audit --no-fund --no-save --prefix .cache/azurite azurite@3.37.0 \
+		|| echo "No npm: the tests of az:// are skipped."
 	touch $@
 
 cloud: .venv-cloud/.installed
-	.venv-cloud/bin/python -m pytest -q tests/test_media_cloud.py
+	.venv-cloud/bin/python -m pytest -q tests/test_media_cloud.py tests/test_media_stores.py
 
 # W&B and MLflow with the versions of the lock, next to the packages of the main environment: another torch would take gigabytes.
 trackers: install
