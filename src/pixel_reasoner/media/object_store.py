@@ -34,8 +34,8 @@ BACKOFF_S = (0.2, 1.0, 3.0)
 """waits before further attempts"""
 MAX_PART_BYTES = 2**24
 """bytes of one request"""
-MIN_BYTES_PER_S = 200_000
-"""speed below which a request of another store than S3 counts as unanswered: their libraries wait for minutes"""
+REQUEST_S, MAX_LIST_S, MIN_BYTES_PER_S = MAX_WAIT_S / 2, 600.0, 200_000
+"""limits of a request to other stores than S3, whose libraries retry for minutes: without bytes, a list of all objects, speed"""
 _DOWN_S = 10.0
 """time in which a bucket that failed is not asked again"""
 _VERSION_KEYS = (
@@ -131,7 +131,10 @@ class ObjectStore:
         """
         check_url(url)
         scheme = url.partition("://")[0]
-        found = self._request(url, _find_below)
+        self._request(
+            url, lambda fs, path: fs.exists(path)
+        )  # a long list may take minutes, a dead store not
+        found = self._request(url, _find_below, MAX_LIST_S)
         return [f"{scheme}://{str(name).lstrip('/')}" for name in found]
 
     def _part(self, one: RemoteObject, start: int, end: int) -> bytes:
@@ -143,7 +146,7 @@ class ObjectStore:
                     lambda fs, path: fs.cat_file(
                         path, start=start, end=end, **_options_of_cat(path)
                     ),
-                    end - start,
+                    REQUEST_S + (end - start) / MIN_BYTES_PER_S,
                 )
             )
             self.num_bytes_read += len(content)
@@ -157,15 +160,21 @@ class ObjectStore:
             fix="upload it again",
         )
 
-    def _request(self, url: str, call: Callable[[Any, str], Any], num_bytes: int = 0) -> Any:
-        """Execute a request for a number of bytes, again after a failure that may pass.
+    def _request(
+        self, url: str, call: Callable[[Any, str], Any], limit_s: float = REQUEST_S
+    ) -> Any:
+        """Execute a request, again after a failure that may pass.
+
+        Args:
+            url: of the object.
+            call: the request, of a file system and the URL.
+            limit_s: time after which a store other than S3, whose client has its own limits, does not answer.
 
         Raises:
             InputError: an unusable object.
             StorageError: an unusable store.
         """
         bucket = bucket_of(url)
-        limit_s = MAX_WAIT_S / 2 + num_bytes / MIN_BYTES_PER_S
         self._raise_if_down(bucket)
         started, fs = time.monotonic(), None
         for wait_s in (*BACKOFF_S, None):
@@ -178,7 +187,7 @@ class ObjectStore:
                 raise
             except Exception as error:  # noqa: BLE001 - each library has its own exceptions
                 failure, detail = failure_of(error), type(error).__name__
-            late = time.monotonic() - started + (wait_s or 0.0) > MAX_WAIT_S / 2
+            late = time.monotonic() - started + (wait_s or 0.0) > REQUEST_S
             if failure not in RETRIED or wait_s is None or late:
                 break
             time.sleep(wait_s)
@@ -200,7 +209,7 @@ class ObjectStore:
         """
         if failure is Failure.NO_OBJECT and url.startswith(_STORES_WITHOUT_REASON):
             try:
-                _within(MAX_WAIT_S / 2, lambda: fs.info(bucket_of(url)))
+                _within(REQUEST_S, lambda: fs.info(bucket_of(url)))
             except FileNotFoundError:
                 return Failure.NO_BUCKET
             except Exception:  # noqa: BLE001 - reading objects does not include reading about their bucket
