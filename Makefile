@@ -230,12 +230,9 @@ vllm: install .venv-vllm/.installed
 	$(BIN)/python -m pytest -q tests/test_server_vllm.py tests/test_train_vllm.py
 
 # Every cluster path with small models, a table of results, and docs/clusters.md.
-CLUSTER_PARTS := adapters schedulers sharded plan vllm asynchronous
 clusters: install .venv-cloud/.installed .venv-ray/.installed .venv-vllm/.installed $(FRAMEWORKS:%=.venv-%/.installed)
-	@failed=0; export PYTHONPATH=benchmarks; for one in $(CLUSTER_PARTS); do \
-		$(BIN)/python -m clusters.$$one || failed=1; \
-	done; .venv-cloud/bin/python -m clusters.storage || failed=1; .venv-ray/bin/python -m clusters.ray_runs || failed=1; \
-	$(BIN)/python docs/generate.py; $(BIN)/python -m clusters.record; exit $$failed
+	PYTHONPATH=benchmarks $(BIN)/python -m clusters
+	$(BIN)/python docs/generate.py
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.
 ATTACKS := replies rows media servers folders full_disk kills kill_server scripts extensions api addresses
