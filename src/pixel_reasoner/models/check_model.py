@@ -90,8 +90,10 @@ def check_model(source: str, dialect: str | None = None) -> ModelCheck:
     folder = local_model(source)
     check = ModelCheck(str(source))
     _check_config(check, folder)
-    settings = _settings(check, folder, dialect)
     _check_weights(check, folder)
+    if check.problems:
+        return check
+    settings = _settings(check, folder, dialect)
     try:
         processor = load_processor(str(folder))
     except ModelError as error:
