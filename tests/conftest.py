@@ -29,8 +29,10 @@ settings.load_profile("shared machine")
 
 NEED_EXTRAS = (
     "test_ablation.py",
+    "test_check_model.py",
     "test_engine.py",
     "test_engine_requests.py",
+    "test_families.py",
     "test_hub.py",
     "test_lesson_pages.py",
     "test_lessons.py",
@@ -81,6 +83,7 @@ MEDIUM_FILES = (
 )
 """files of which most tests wait for processes or servers, or try thousands of texts"""
 LONGEST_FILES = (
+    "test_families.py",
     "test_train_rl.py",
     "test_mcp.py",
     "test_strip.py",
