@@ -88,7 +88,8 @@ def _step(run: Callable[[], None]) -> str:
     try:
         run()
     except ModelError as refused:
-        return f"refused: {refused.got.partition(', ')[2] or refused.got}"
+        reason = refused.got.partition(", ")[2] or refused.got
+        return f"refused: {reason.replace('whose', 'its')}"
     return PASSED
 
 
