@@ -5,12 +5,14 @@ scheduler.py     choice between prefill and decode, and batches of sequences to 
 sequence.py      one request: ids, images, sampling parameters, logprobs, state
 prefix_cache.py  KV cache of finished sequences, and lookup of reusable prefixes
 layer_state.py   keys and values of the running sequences
+recurrent_state.py  states of linear-attention and convolution layers
+vision_cache.py  encoded images by content
 runner.py        forward passes: vision encoder, prefill, decode
 sampler.py       sampling of next tokens with per-sequence parameters
 families/        model-specific code, one file per family
 """
 
-from pixel_reasoner.models.engine.engine import Engine, is_supported, unwrap_peft
+from pixel_reasoner.models.engine.engine import Engine, engine_support, is_supported, unwrap_peft
 from pixel_reasoner.models.engine.families import FAMILIES
 from pixel_reasoner.models.engine.sampler import Sampler, sample
 from pixel_reasoner.models.engine.sequence import ImageInput, Sequence, SequenceState
@@ -22,6 +24,7 @@ __all__ = [
     "Sampler",
     "Sequence",
     "SequenceState",
+    "engine_support",
     "is_supported",
     "sample",
     "unwrap_peft",

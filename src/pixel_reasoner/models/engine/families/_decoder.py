@@ -1,0 +1,171 @@
+"""Families with a decoder of transformers and features of images in place of visual tokens.
+
+The class of a family names only what differs: positions, masks, the scale of logits, layers with a state.
+"""
+
+from __future__ import annotations
+
+from collections import abc
+from typing import Any
+
+import torch
+
+from pixel_reasoner.models.engine.families import _images, _masks
+from pixel_reasoner.models.engine.families._placeholders import check_placeholders
+from pixel_reasoner.models.engine.families.base import EncodedImage, Tokenize
+from pixel_reasoner.models.engine.sequence import ImageInput
+
+
+class DecoderFamily:
+    """Model family with 1D positions: text, and features of images in place of visual tokens.
+
+    Args:
+        has_states: whether layers keep a state that cannot be rewound.
+        needs_equal_lengths: whether padding changes the state of a layer.
+    """
+
+    def __init__(self, *, has_states: bool = False, needs_equal_lengths: bool = False) -> None:
+        self.has_states = has_states
+        self.needs_equal_lengths = needs_equal_lengths
+
+    # --- configuration ---
+
+    def unsupported(self, model: Any) -> str | None:
+        """Return a reason unless all layers are of known kinds, with `scaled_dot_product_attention`."""
+        text = model.config.get_text_config()
+        supported = set(_masks.ATTENTION_KINDS)
+        if self.has_states:
+            supported |= _masks.STATE_KINDS
+        return _masks.unsupported_attention(text, _masks.layer_kinds(text), supported)
+
+    def image_token(self, config: Any) -> int:
+        """Return `image_token_id`."""
+        return int(config.image_token_id)
+
+    def banned_tokens(self, config: Any) -> list[int]:
+        """Return the placeholders of media that the config names."""
+        names = ("image_token_id", "video_token_id", "audio_token_id")
+        named = [getattr(config, name, None) for name in names]
+        size = config.get_text_config().vocab_size
+        return sorted({int(one) for one in named if one is not None and 0 <= one < size})
+
+    def attends_within_images(self, config: Any) -> bool:
+        """Return whether the tokens of an image attend to each other in both directions."""
+        return False
+
+    # --- prompts ---
+
+    def link_images(self, images: abc.Sequence[ImageInput]) -> tuple[ImageInput, ...]:
+        """Return the images unchanged: the features of an image depend on nothing else."""
+        return tuple(images)
+
+    def image_lengths(self, processor: Any, images: abc.Sequence[ImageInput]) -> list[int] | None:
+        """Return the number of visual tokens of each image."""
+        return [_images.prepare_image(processor, one).num_tokens for one in images]
+
+    def prompt_ids(
+        self,
+        processor: Any,
+        text: str,
+        images: abc.Sequence[ImageInput],
+        num_earlier_images: int,
+        tokenize: Tokenize,
+    ) -> list[int]:
+        """Return the ids of a text whose placeholders are replaced as the processor does."""
+        before, *after = text.split(processor.image_token)
+        check_placeholders(len(after), len(images))
+        parts = [before]
+        for n, (image, next_text) in enumerate(zip(images, after, strict=True)):
+            parts += [self.replacement(processor, image, num_earlier_images + n), next_text]
+        return tokenize("".join(parts))
+
+    def replacement(self, processor: Any, image: ImageInput, number: int) -> str:
+        """Return the text that replaces the placeholder of the image with this number in its prompt."""
+        del number
+        return _images.prepare_image(processor, image).replacement
+
+    def positions(
+        self, model: Any, ids: abc.Sequence[int], grids: abc.Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, int]:
+        """Return the indexes of the ids, three times."""
+        return torch.arange(len(ids)).expand(3, -1), 0
+
+    # --- forward passes ---
+
+    def encode_images(
+        self, model: Any, processor: Any, images: abc.Sequence[ImageInput]
+    ) -> list[EncodedImage]:
+        """Encode images with the vision encoder and the projector."""
+        return _images.encode_images(model, processor, images)
+
+    def prefill(
+        self, model: Any, inputs: dict[str, Any], images: abc.Sequence[EncodedImage]
+    ) -> torch.Tensor:
+        """Return (sequences, tokens, hidden) states of the last layer."""
+        ids = inputs["input_ids"]
+        is_image = ids == self.image_token(model.config)
+        embeddings = self.embed(model, self.embedded_ids(model, ids))
+        if images:
+            features = torch.cat([one.tokens for one in images])
+            embeddings = self.merge(embeddings, is_image, features)
+        same_image = None
+        if self.attends_within_images(model.config):
+            same_image = _masks.same_image_mask(inputs, self.image_token(model.config))
+        return self._run(model, ids, embeddings, inputs, same_image)
+
+    def decode(self, model: Any, ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+        """Return (sequences, hidden) states of one new token for each sequence."""
+        ids = ids[:, None]
+        return self._run(model, ids, self.embed(model, ids), inputs)[:, -1]
+
+    def _run(
+        self,
+        model: Any,
+        ids: torch.Tensor,
+        embeddings: torch.Tensor,
+        inputs: dict[str, Any],
+        same_image: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        config = model.config.get_text_config()
+        hidden: torch.Tensor = self.decoder(model)(
+            inputs_embeds=embeddings,
+            position_ids=self.decoder_positions(inputs["position_ids"]),
+            attention_mask=_masks.attention_masks(config, inputs, same_image),
+            past_key_values=inputs["past_key_values"],
+            use_cache=True,
+            **self.decoder_inputs(model, ids),
+        ).last_hidden_state
+        return hidden
+
+    def decoder(self, model: Any) -> Any:
+        """Return the decoder of a model."""
+        return model.model.language_model
+
+    def decoder_positions(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return positions as the decoder takes them, from (3, sequences, tokens) positions."""
+        return positions[0]
+
+    def decoder_inputs(self, model: Any, ids: torch.Tensor) -> dict[str, Any]:
+        """Return further arguments of the decoder."""
+        return {}
+
+    def embedded_ids(self, model: Any, ids: torch.Tensor) -> torch.Tensor:
+        """Return ids that the embedding has: a placeholder may be beyond its vocabulary."""
+        return ids.masked_fill(ids == self.image_token(model.config), 0)
+
+    def embed(self, model: Any, ids: torch.Tensor) -> torch.Tensor:
+        """Return (sequences, tokens, hidden) embeddings of ids."""
+        embeddings: torch.Tensor = self.decoder(model).get_input_embeddings()(ids)
+        return embeddings
+
+    def merge(
+        self, embeddings: torch.Tensor, is_image: torch.Tensor, features: torch.Tensor
+    ) -> torch.Tensor:
+        """Return embeddings with the features of images in place of visual tokens."""
+        mask = is_image[..., None].expand_as(embeddings)
+        return embeddings.masked_scatter(mask, features.to(embeddings.dtype))
+
+    def logits(self, model: Any, hidden: torch.Tensor) -> torch.Tensor:
+        """Return (sequences, vocabulary) logits."""
+        logits: torch.Tensor = model.lm_head(hidden)
+        return logits

@@ -1,0 +1,42 @@
+"""Gemma 4: sliding-window and full attention, layers that share keys and values, embeddings for each layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pixel_reasoner.models.engine.families import FAMILIES
+from pixel_reasoner.models.engine.families._decoder import DecoderFamily
+
+
+class Gemma4(DecoderFamily):
+    """Gemma 4. Layers that share keys and values read those that an earlier layer returned in the same forward pass."""
+
+    def attends_within_images(self, config: Any) -> bool:
+        """Return whether the model was trained with attention in both directions within an image: the large sizes."""
+        text = config.get_text_config()
+        return getattr(text, "use_bidirectional_attention", None) == "vision"
+
+    def embedded_ids(self, model: Any, ids: torch.Tensor) -> torch.Tensor:
+        """Return ids with padding in place of visual tokens, whose embeddings are not used."""
+        padding = model.config.get_text_config().pad_token_id
+        return ids.masked_fill(ids == self.image_token(model.config), padding)
+
+    def decoder_inputs(self, model: Any, ids: torch.Tensor) -> dict[str, Any]:
+        """Return the embeddings of the ids for each layer."""
+        text = model.config.get_text_config()
+        if not getattr(text, "hidden_size_per_layer_input", None):
+            return {}
+        ids = self.embedded_ids(model, ids)
+        return {"per_layer_inputs": self.decoder(model).get_per_layer_inputs(ids, None)}
+
+    def logits(self, model: Any, hidden: torch.Tensor) -> torch.Tensor:
+        """Return (sequences, vocabulary) logits, with the soft limit of the config."""
+        logits = super().logits(model, hidden)
+        limit = model.config.get_text_config().final_logit_softcapping
+        return logits if limit is None else torch.tanh(logits / limit) * limit
+
+
+FAMILIES.register("gemma4", Gemma4())
+FAMILIES.register("gemma4_unified", Gemma4())
