@@ -184,10 +184,18 @@ class LocalModel:
         )
         return texts[0]
 
-    def tokenize(self, text: str) -> list[int]:
-        """Return the token ids of a prompt text."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    def tokenize(self, text: str, *, is_start: bool = False) -> list[int]:
+        """Return the token ids of a text of a prompt.
+
+        At the start of a prompt the tokenizer adds its special tokens, unless the chat template has written them.
+        """
+        adds = is_start and self._adds_special_tokens(text)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=adds)["input_ids"]
         return ids
+
+    def _adds_special_tokens(self, prompt: str) -> bool:
+        bos = self.tokenizer.bos_token
+        return not (bos and prompt.startswith(bos))
 
     def prompt_inputs(self, conversations: Sequence[Messages]) -> Any:
         """Return the inputs of `forward` of the model: ids, masks and pixels of conversations, padded on the left."""
@@ -198,6 +206,7 @@ class LocalModel:
             images=images if any(images) else None,
             padding=True,
             padding_side="left",
+            add_special_tokens=self._adds_special_tokens(texts[0]),
             return_tensors="pt",
         ).to(self.device)
 

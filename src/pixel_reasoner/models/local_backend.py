@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence as SequenceOf
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from pixel_reasoner.models.api import (
     GenerationRequest,
     collect_images,
 )
-from pixel_reasoner.models.engine import Engine, ImageInput, Sequence
+from pixel_reasoner.models.engine import Engine, ImageInput, PromptText, Sequence
 from pixel_reasoner.models.local_text import TextStream
 
 if TYPE_CHECKING:
@@ -194,13 +195,14 @@ class LocalBackend:
         )
         history = self._history(request.session, text, images)
         num_earlier = len(history.images)
-        ids = family.prompt_ids(
-            self.model.processor,
+        new = PromptText(
             text[len(history.text) :],
             images[num_earlier:],
             num_earlier,
-            self.model.tokenize,
+            is_start=not history.text,
         )
+        tokenize = partial(self.model.tokenize, is_start=new.is_start)
+        ids = family.prompt_ids(self.model.processor, new, tokenize)
         digests = tuple(one.digest for one in images)
         return TokenizedText(text, digests, history.ids + ids), images
 

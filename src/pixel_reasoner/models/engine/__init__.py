@@ -13,7 +13,7 @@ families/        model-specific code, one file per family
 """
 
 from pixel_reasoner.models.engine.engine import Engine, engine_support, is_supported, unwrap_peft
-from pixel_reasoner.models.engine.families import FAMILIES
+from pixel_reasoner.models.engine.families import FAMILIES, PromptText
 from pixel_reasoner.models.engine.sampler import Sampler, sample
 from pixel_reasoner.models.engine.sequence import ImageInput, Sequence, SequenceState
 
@@ -21,6 +21,7 @@ __all__ = [
     "FAMILIES",
     "Engine",
     "ImageInput",
+    "PromptText",
     "Sampler",
     "Sequence",
     "SequenceState",

@@ -12,7 +12,7 @@ import torch
 
 from pixel_reasoner.models.engine.families import _images, _masks
 from pixel_reasoner.models.engine.families._placeholders import check_placeholders
-from pixel_reasoner.models.engine.families.base import EncodedImage, Tokenize
+from pixel_reasoner.models.engine.families.base import EncodedImage, PromptText, Tokenize
 from pixel_reasoner.models.engine.sequence import ImageInput
 
 
@@ -49,10 +49,6 @@ class DecoderFamily:
         size = config.get_text_config().vocab_size
         return sorted({int(one) for one in named if one is not None and 0 <= one < size})
 
-    def attends_within_images(self, config: Any) -> bool:
-        """Return whether the tokens of an image attend to each other in both directions."""
-        return False
-
     # --- prompts ---
 
     def link_images(self, images: abc.Sequence[ImageInput]) -> tuple[ImageInput, ...]:
@@ -63,20 +59,13 @@ class DecoderFamily:
         """Return the number of visual tokens of each image."""
         return [_images.prepare_image(processor, one).num_tokens for one in images]
 
-    def prompt_ids(
-        self,
-        processor: Any,
-        text: str,
-        images: abc.Sequence[ImageInput],
-        num_earlier_images: int,
-        tokenize: Tokenize,
-    ) -> list[int]:
+    def prompt_ids(self, processor: Any, prompt: PromptText, tokenize: Tokenize) -> list[int]:
         """Return the ids of a text whose placeholders are replaced as the processor does."""
-        before, *after = text.split(processor.image_token)
-        check_placeholders(len(after), len(images))
+        before, *after = prompt.text.split(processor.image_token)
+        check_placeholders(len(after), len(prompt.images))
         parts = [before]
-        for n, (image, next_text) in enumerate(zip(images, after, strict=True)):
-            parts += [self.replacement(processor, image, num_earlier_images + n), next_text]
+        for n, (image, text) in enumerate(zip(prompt.images, after, strict=True)):
+            parts += [self.replacement(processor, image, prompt.num_earlier_images + n), text]
         return tokenize("".join(parts))
 
     def replacement(self, processor: Any, image: ImageInput, number: int) -> str:
@@ -105,35 +94,38 @@ class DecoderFamily:
         ids = inputs["input_ids"]
         is_image = ids == self.image_token(model.config)
         embeddings = self.embed(model, self.embedded_ids(model, ids))
+        given = self.decoder_inputs(model, ids)
         if images:
-            features = torch.cat([one.tokens for one in images])
-            embeddings = self.merge(embeddings, is_image, features)
-        same_image = None
-        if self.attends_within_images(model.config):
-            same_image = _masks.same_image_mask(inputs, self.image_token(model.config))
-        return self._run(model, ids, embeddings, inputs, same_image)
+            embeddings = self.merge(embeddings, is_image, torch.cat([one.tokens for one in images]))
+            given |= self.image_inputs(model, is_image, images)
+        return self._run(model, embeddings, inputs, self.prefill_masks(model, inputs), given)
+
+    def prefill_masks(self, model: Any, inputs: dict[str, Any]) -> Any:
+        """Return the masks of a prefill. Some families attend within images in both directions."""
+        return _masks.attention_masks(model.config.get_text_config(), inputs)
 
     def decode(self, model: Any, ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         """Return (sequences, hidden) states of one new token for each sequence."""
         ids = ids[:, None]
-        return self._run(model, ids, self.embed(model, ids), inputs)[:, -1]
+        masks = _masks.attention_masks(model.config.get_text_config(), inputs)
+        given = self.decoder_inputs(model, ids)
+        return self._run(model, self.embed(model, ids), inputs, masks, given)[:, -1]
 
     def _run(
         self,
         model: Any,
-        ids: torch.Tensor,
         embeddings: torch.Tensor,
         inputs: dict[str, Any],
-        same_image: torch.Tensor | None = None,
+        masks: Any,
+        given: dict[str, Any],
     ) -> torch.Tensor:
-        config = model.config.get_text_config()
         hidden: torch.Tensor = self.decoder(model)(
             inputs_embeds=embeddings,
             position_ids=self.decoder_positions(inputs["position_ids"]),
-            attention_mask=_masks.attention_masks(config, inputs, same_image),
+            attention_mask=masks,
             past_key_values=inputs["past_key_values"],
             use_cache=True,
-            **self.decoder_inputs(model, ids),
+            **given,
         ).last_hidden_state
         return hidden
 
@@ -147,6 +139,12 @@ class DecoderFamily:
 
     def decoder_inputs(self, model: Any, ids: torch.Tensor) -> dict[str, Any]:
         """Return further arguments of the decoder."""
+        return {}
+
+    def image_inputs(
+        self, model: Any, is_image: torch.Tensor, images: abc.Sequence[EncodedImage]
+    ) -> dict[str, Any]:
+        """Return arguments of the decoder for (sequences, tokens) visual tokens of these images."""
         return {}
 
     def embedded_ids(self, model: Any, ids: torch.Tensor) -> torch.Tensor:

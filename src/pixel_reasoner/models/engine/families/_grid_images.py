@@ -10,7 +10,7 @@ import torch
 from pixel_reasoner.models.engine.families._decoder import DecoderFamily
 from pixel_reasoner.models.engine.families._mrope import mrope_positions
 from pixel_reasoner.models.engine.families._placeholders import check_placeholders
-from pixel_reasoner.models.engine.families.base import EncodedImage, Tokenize
+from pixel_reasoner.models.engine.families.base import EncodedImage, PromptText, Tokenize
 from pixel_reasoner.models.engine.sequence import ImageInput
 
 
@@ -29,21 +29,14 @@ class GridImages:
         """Return None: an image is one run of placeholders."""
         return None
 
-    def prompt_ids(
-        self,
-        processor: Any,
-        text: str,
-        images: abc.Sequence[ImageInput],
-        num_earlier_images: int,
-        tokenize: Tokenize,
-    ) -> list[int]:
+    def prompt_ids(self, processor: Any, prompt: PromptText, tokenize: Tokenize) -> list[int]:
         """Return the ids of a text, with the placeholder of each image repeated for each of its visual tokens.
 
         This is faster than the processor, which repeats the placeholder in the text before tokenization.
         """
-        ids = tokenize(text)
-        check_placeholders(ids.count(processor.image_token_id), len(images))
-        left, expanded = iter(images), list[int]()
+        ids = tokenize(prompt.text)
+        check_placeholders(ids.count(processor.image_token_id), len(prompt.images))
+        left, expanded = iter(prompt.images), list[int]()
         for token in ids:
             is_image = token == processor.image_token_id
             times = num_image_tokens(processor, next(left).image.size) if is_image else 1

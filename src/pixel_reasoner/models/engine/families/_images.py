@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections import OrderedDict, abc
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def visual_token(processor: Any) -> int:
     """Return the id of a visual token, which may differ from the placeholder in a chat template."""
     tokenizer = processor.tokenizer
     named = getattr(tokenizer, "image_token_id", None)
-    return int(processor.image_token_id if named is None else named)
+    return int(processor.image_token_ids[0] if named is None else named)
 
 
 def encode_images(
@@ -126,11 +127,21 @@ def _is_tiles(inputs: dict[str, Any]) -> bool:
 
 def _features(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
     """Return (visual tokens, hidden) features of the images in the arguments of `get_image_features`."""
+    return joined(get_image_features(model, inputs).pooler_output)
+
+
+def get_image_features(model: Any, inputs: dict[str, Any]) -> Any:
+    """Return the output of `get_image_features` of a model, which does not take all that its processor returns."""
+    names = inspect.signature(model.model.get_image_features).parameters
     given = {
         name: one.to(model.device) if isinstance(one, torch.Tensor) else one
         for name, one in inputs.items()
-        if name != "num_patches"
+        if name in names
     }
-    out = model.model.get_image_features(**given).pooler_output
-    parts = [out] if isinstance(out, torch.Tensor) else list(out)
+    return model.model.get_image_features(**given)
+
+
+def joined(features: Any) -> torch.Tensor:
+    """Return (visual tokens, hidden) features from those of each image or tile."""
+    parts = [features] if isinstance(features, torch.Tensor) else list(features)
     return torch.cat([one.reshape(-1, one.shape[-1]) for one in parts])

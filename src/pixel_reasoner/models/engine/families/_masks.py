@@ -33,24 +33,25 @@ def unsupported_attention(text: Any, kinds: abc.Set[str], supported: abc.Set[str
     return None
 
 
-def attention_masks(
-    text: Any, inputs: dict[str, Any], same_image: torch.Tensor | None = None
-) -> Any:
+def attention_masks(text: Any, inputs: dict[str, Any]) -> Any:
     """Return the mask of each kind of layer, or the only mask, as the decoders of transformers take it.
 
     Args:
         text: config of the decoder.
         inputs: of `ModelFamily.prefill` or `decode`.
-        same_image: (sequences, 1, new, cached) whether two tokens belong to the same image; then they attend to each other
-            in both directions.
     """
     kinds = layer_kinds(text)
     masks = {kind: _mask(text, kind, inputs) for kind in sorted(kinds & ATTENTION_KINDS)}
-    if same_image is not None:
-        masks = {kind: mask | same_image for kind, mask in masks.items()}
     if len(masks) == 1:
         return next(iter(masks.values()))
     return {**masks, **dict.fromkeys(kinds & STATE_KINDS)}
+
+
+def united(masks: Any, pairs: torch.Tensor) -> Any:
+    """Return masks in which these pairs of (sequences, 1, new, cached) tokens attend to each other too."""
+    if isinstance(masks, dict):
+        return {kind: None if mask is None else mask | pairs for kind, mask in masks.items()}
+    return masks | pairs
 
 
 def _mask(text: Any, kind: str, inputs: dict[str, Any]) -> torch.Tensor:

@@ -28,6 +28,17 @@ class EncodedImage(NamedTuple):
         return sum(one.numel() * one.element_size() for one in (self.tokens, *self.deepstack))
 
 
+class PromptText(NamedTuple):
+    """Next text of a prompt, with one placeholder for each of its images."""
+
+    text: str
+    images: abc.Sequence[ImageInput]
+    num_earlier_images: int = 0
+    """images of the prompt before this text"""
+    is_start: bool = True
+    """whether the prompt starts with this text"""
+
+
 class ModelFamily(Protocol):
     """Tokens, positions and forward passes of one model family."""
 
@@ -48,22 +59,13 @@ class ModelFamily(Protocol):
     def link_images(self, images: abc.Sequence[ImageInput]) -> tuple[ImageInput, ...]:
         """Return the images of a prompt with digests that name all that their features depend on."""
 
-    def prompt_ids(
-        self,
-        processor: Any,
-        text: str,
-        images: abc.Sequence[ImageInput],
-        num_earlier_images: int,
-        tokenize: Tokenize,
-    ) -> list[int]:
+    def prompt_ids(self, processor: Any, prompt: PromptText, tokenize: Tokenize) -> list[int]:
         """Return the token ids of the next text of a prompt, with all visual tokens of its images.
 
         Args:
             processor: of the model.
-            text: with one placeholder for each image.
-            images: of this text.
-            num_earlier_images: images of the prompt before this text.
-            tokenize: tokenizer of the model, without special tokens around the text.
+            prompt: the text and its images.
+            tokenize: tokenizer of the model, which adds special tokens only at the start of a prompt.
 
         Raises:
             InputError: the text has not one placeholder for each image.

@@ -8,15 +8,22 @@ import torch
 
 from pixel_reasoner.models.engine.families import FAMILIES
 from pixel_reasoner.models.engine.families._decoder import DecoderFamily
+from pixel_reasoner.models.engine.families._masks import same_image_mask
 
 
 class Gemma4(DecoderFamily):
     """Gemma 4. Layers that share keys and values read those that an earlier layer returned in the same forward pass."""
 
-    def attends_within_images(self, config: Any) -> bool:
-        """Return whether the model was trained with attention in both directions within an image: the large sizes."""
-        text = config.get_text_config()
-        return getattr(text, "use_bidirectional_attention", None) == "vision"
+    def prefill_masks(self, model: Any, inputs: dict[str, Any]) -> Any:
+        """Return masks. In the large sizes, sliding-window layers attend within images in both directions."""
+        masks = super().prefill_masks(model, inputs)
+        text = model.config.get_text_config()
+        if getattr(text, "use_bidirectional_attention", None) != "vision":
+            return masks
+        same_image = same_image_mask(inputs, self.image_token(model.config))
+        pairs = {**inputs, "attention_mask": inputs["attention_mask"] | same_image}
+        sliding = super().prefill_masks(model, pairs)["sliding_attention"]
+        return {**masks, "sliding_attention": sliding}
 
     def embedded_ids(self, model: Any, ids: torch.Tensor) -> torch.Tensor:
         """Return ids with padding in place of visual tokens, whose embeddings are not used."""
