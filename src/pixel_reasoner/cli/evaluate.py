@@ -24,6 +24,7 @@ from pixel_reasoner.cli.options import (
     StrictOption,
     TemperatureOption,
     WithoutOption,
+    engine_note,
     given_options,
     model_spec,
     reject_options,
@@ -31,7 +32,7 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_line, print_summary, progress_bars
+from pixel_reasoner.cli.output import print_line, print_summary, progress_bars, warn
 from pixel_reasoner.cli.ray import RayOptions, model_on_ray
 from pixel_reasoner.cli.survey import merge_survey
 
@@ -199,6 +200,8 @@ def evaluate(
     )
     named = model_spec(model, local, servers, concurrency=draw.batch_size)
     spec = _eval_spec(task, out, named, config, (data, draw, world), compare=compare)
+    if note := engine_note(named):
+        warn(f"note: {note}")
     with model_on_ray(cluster, named, config, draw.batch_size) as ray, progress_bars() as progress:
         summary = api.evaluate(spec, progress, model=ray)
     print_summary(summary, spec.out)

@@ -20,9 +20,9 @@ def select_cpu_of_deepspeed() -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
-QWEN_VISION = frozenset(
-    {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"}
-)
+COMPILED_FAMILIES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
+"""model types whose decoder layers `compile_layers` compiles"""
+QWEN_VISION = frozenset({*COMPILED_FAMILIES, "qwen3_5", "qwen3_5_moe"})
 """model types with a vision encoder of Qwen-VL"""
 
 

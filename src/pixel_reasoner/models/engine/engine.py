@@ -47,22 +47,6 @@ def unwrap_peft(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def engine_support(model: Any) -> str | None:
-    """Return why the engine cannot run a model; None if it can.
-
-    The model then runs with transformers `generate`, which prefills the whole conversation in every turn.
-    """
-    model_type = model.config.model_type
-    if model_type not in FAMILIES:
-        return f"the engine has no model family {model_type}"
-    return FAMILIES.get(model_type).unsupported(model)
-
-
-def is_supported(model: Any) -> bool:
-    """Return whether the engine supports a model: its family is registered and supports all layers."""
-    return engine_support(model) is None
-
-
 class Engine:
     """Continuous-batching engine. Not thread-safe.
 

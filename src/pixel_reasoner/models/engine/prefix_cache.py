@@ -76,10 +76,11 @@ def _image_edges(is_image: Any, lengths: abc.Sequence[int] | None) -> list[int]:
     if lengths is None:
         edges: list[int] = np.flatnonzero(np.diff(is_image, prepend=False, append=False)).tolist()
         return edges
-    index, ends = np.flatnonzero(is_image), np.cumsum(lengths, dtype=np.int64)
-    if len(index) != sum(lengths):
+    sizes = np.array(lengths, dtype=np.int64)
+    index, ends = np.flatnonzero(is_image), sizes.cumsum()
+    if len(index) != sizes.sum():
         return []
-    pairs = zip(index[ends - lengths].tolist(), (index[ends - 1] + 1).tolist(), strict=True)
+    pairs = zip(index[ends - sizes].tolist(), (index[ends - 1] + 1).tolist(), strict=True)
     return [edge for pair in pairs for edge in pair]
 
 

@@ -26,7 +26,8 @@ def layer_kinds(text: Any) -> set[str]:
 
 def unsupported_attention(text: Any, kinds: abc.Set[str], supported: abc.Set[str]) -> str | None:
     """Return why the engine cannot run layers of these kinds; None if it can."""
-    if text._attn_implementation != "sdpa":
+    # None: the config of a model that is not loaded.
+    if text._attn_implementation not in ("sdpa", None):
         return f"attention {text._attn_implementation} instead of sdpa"
     if unknown := sorted(kinds - supported):
         return f"decoder layers of kind {', '.join(unknown)}"
