@@ -1,8 +1,8 @@
 """Tokens per second of the engine and of transformers `generate`, side by side, for models of each family with random weights.
 
-    PYTHONPATH=benchmarks .venv/bin/python benchmarks/engine_families.py [--conversations 8] [--turns 3] [FAMILY ...]
+    PYTHONPATH=benchmarks .venv/bin/python benchmarks/engine_families.py [--conversations 8] [--turns 4] [FAMILY ...]
 
-Each conversation gets a picture and a question in every turn, and all conversations of a turn are generated together: by `generate`
+Each conversation starts with 200 words and a picture, and gets a picture and a question in every turn, and all conversations of a turn are generated together: by `generate`
 in one padded batch that prefills everything, by the engine with its caches. Both run the same models (8 layers, hidden size 64), so
 the ratio measures saved prefill and the overhead of a decode step, not matrix products of a real size.
 """
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image, ImageDraw
+from transformers.utils import logging as transformers_logging
 
 from families.recipe import Recipe, build_folder
 from families.recipes_fixed import FIXED_RECIPES
@@ -39,7 +40,8 @@ from pixel_reasoner.schema.settings import SamplingParams
 RECIPES = {one.model_type: one for one in (*GRID_RECIPES, *TILE_RECIPES, *FIXED_RECIPES)}
 LAYERS = 8
 NEW_TOKENS = 32
-ROUNDS = 3
+ROUNDS = 2
+FIRST_WORDS, NEXT_WORDS = 200, 8
 WORDS = ("where", "is", "the", "red", "sign", "what", "number", "does", "it", "show", "on", "page")
 
 Generate = Callable[[Sequence[Messages]], list[Any]]
@@ -77,8 +79,8 @@ def picture(rng: random.Random) -> Image.Image:
     return image
 
 
-def user_turn(rng: random.Random) -> dict[str, Any]:
-    text = " ".join(rng.choice(WORDS) for _ in range(8))
+def user_turn(rng: random.Random, num_words: int) -> dict[str, Any]:
+    text = " ".join(rng.choice(WORDS) for _ in range(num_words))
     parts = [{"type": "image", "image": picture(rng)}, {"type": "text", "text": text}]
     return {"role": "user", "content": parts}
 
@@ -90,7 +92,7 @@ def measure(generate: Generate, conversations: int, turns: int) -> Speed:
     tokens, started = 0, time.perf_counter()
     for _ in range(turns):
         for one in messages:
-            one.append(user_turn(rng))
+            one.append(user_turn(rng, NEXT_WORDS if one else FIRST_WORDS))
         for one, turn in zip(messages, generate(messages), strict=True):
             assert isinstance(turn, Completion), "the context is full"
             tokens += len(turn.token_ids)
@@ -115,8 +117,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("families", nargs="*", help="model types; by default all of the engine")
     parser.add_argument("--conversations", type=int, default=8)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=4)
     options = parser.parse_args()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {LAYERS} layers")
     print("| family | engine, tokens/s | generate, tokens/s | ratio |\n| --- | --- | --- | --- |")
     for name in options.families or sorted(set(FAMILIES) & set(RECIPES)):

@@ -286,7 +286,7 @@ class Engine:
     def _prefill_chunks(self, chunks: abc.Iterable[PrefillChunk]) -> dict[Sequence, torch.Tensor]:
         """Prefill chunks in batches of similar length. Returns the logits after each."""
         logits: dict[Sequence, torch.Tensor] = {}
-        for batch in length_batches(chunks, equal_lengths=self.family.needs_equal_lengths):
+        for batch in length_batches(chunks):
             sequences = [one.sequence for one in batch]
             logits |= zip(sequences, self._runner.prefill(batch), strict=True)
         return logits

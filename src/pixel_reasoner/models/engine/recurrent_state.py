@@ -30,8 +30,8 @@ StateTensors = dict[StateKey, torch.Tensor]
 class RecurrentStates:
     """States of the running sequences, by slot.
 
-    In a prefill, `update_conv_state` excludes padding on the right. Linear attention has no such step: its sequences must
-    have equal numbers of new tokens (`ModelFamily.needs_equal_lengths`).
+    In a prefill, `update_conv_state` excludes padding on the right. Families with linear attention must not let padding
+    change its state (`families._linear_attention`).
     """
 
     def __init__(self) -> None:

@@ -96,17 +96,14 @@ def split_by_shared_prefix(
     return (first, later) if num_saved >= PREFIX_MIN_TOKENS else (list(sequences), [])
 
 
-def length_batches(
-    chunks: abc.Iterable[PrefillChunk], *, equal_lengths: bool = False
-) -> list[list[PrefillChunk]]:
-    """Group chunks of similar or equal length into forward passes, longest first."""
-    min_ratio = 1.0 if equal_lengths else MIN_LENGTH_RATIO
+def length_batches(chunks: abc.Iterable[PrefillChunk]) -> list[list[PrefillChunk]]:
+    """Group chunks of similar length into forward passes, longest first."""
     batches: list[list[PrefillChunk]] = []
     for chunk in sorted(chunks, key=lambda one: -one.num_new):
         size = chunk.num_new
         longest = batches[-1][0].num_new if batches else 0
         free = MAX_PREFILL_TOKENS - longest * len(batches[-1] if batches else ())
-        if not batches or size < longest * min_ratio or longest > free:
+        if not batches or size < longest * MIN_LENGTH_RATIO or longest > free:
             batches.append([])
         batches[-1].append(chunk)
     return batches

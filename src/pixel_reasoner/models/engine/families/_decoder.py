@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pixel_reasoner.models.engine.families import _images, _masks
+from pixel_reasoner.models.engine.families import _cpu_decode, _images, _masks
 from pixel_reasoner.models.engine.families._placeholders import check_placeholders
 from pixel_reasoner.models.engine.families.base import EncodedImage, PromptText, Tokenize
 from pixel_reasoner.models.engine.sequence import ImageInput
@@ -21,12 +21,10 @@ class DecoderFamily:
 
     Args:
         has_states: whether layers keep a state that cannot be rewound.
-        needs_equal_lengths: whether padding changes the state of a layer.
     """
 
-    def __init__(self, *, has_states: bool = False, needs_equal_lengths: bool = False) -> None:
+    def __init__(self, *, has_states: bool = False) -> None:
         self.has_states = has_states
-        self.needs_equal_lengths = needs_equal_lengths
 
     # --- configuration ---
 
@@ -106,8 +104,15 @@ class DecoderFamily:
 
     def decode(self, model: Any, ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         """Return (sequences, hidden) states of one new token for each sequence."""
+        text, masks = (
+            self.decoder(model),
+            _masks.attention_masks(model.config.get_text_config(), inputs),
+        )
+        if text.config.model_type in _cpu_decode.LLAMA_LIKE and _cpu_decode.can_decode(text):
+            positions = self.decoder_positions(inputs["position_ids"])
+            given = {**inputs, "position_ids": positions, "attention_mask": masks}
+            return _cpu_decode.decode(text, ids, given)
         ids = ids[:, None]
-        masks = _masks.attention_masks(model.config.get_text_config(), inputs)
         given = self.decoder_inputs(model, ids)
         return self._run(model, self.embed(model, ids), inputs, masks, given)[:, -1]
 

@@ -28,7 +28,6 @@ class QwenVL(GridImages):
     is_dense = True
     """whether no layer is a mixture of experts"""
     has_states = False
-    needs_equal_lengths = False
 
     def unsupported(self, model: Any) -> str | None:
         """Return a reason unless all layers use full attention through `scaled_dot_product_attention`."""

@@ -44,8 +44,6 @@ class ModelFamily(Protocol):
 
     has_states: bool
     """whether layers keep a state that cannot be rewound: linear attention or convolution"""
-    needs_equal_lengths: bool
-    """whether the sequences of a prefill need equal numbers of new tokens, because padding changes a state"""
 
     def unsupported(self, model: Any) -> str | None:
         """Return why the engine cannot run a model of this family, for example its attention; None if it can."""

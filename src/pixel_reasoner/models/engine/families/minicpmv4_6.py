@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from pixel_reasoner.models.engine.families import FAMILIES
-from pixel_reasoner.models.engine.families._decoder import DecoderFamily
+from pixel_reasoner.models.engine.families._linear_attention import GatedDeltaFamily
 from pixel_reasoner.models.engine.sequence import ImageInput
 
 
-class MiniCPMV(DecoderFamily):
+class MiniCPMV(GatedDeltaFamily):
     """MiniCPM-V."""
 
     def replacement(self, processor: Any, image: ImageInput, number: int) -> str:
@@ -19,4 +19,4 @@ class MiniCPMV(DecoderFamily):
         return text.replace(f"{start}0{end}", f"{start}{number}{end}", 1)
 
 
-FAMILIES.register("minicpmv4_6", MiniCPMV(has_states=True, needs_equal_lengths=True))
+FAMILIES.register("minicpmv4_6", MiniCPMV())

@@ -2,6 +2,12 @@
 
 from pixel_reasoner.models.engine.families import FAMILIES
 from pixel_reasoner.models.engine.families._grid_images import GridDecoderFamily
+from pixel_reasoner.models.engine.families._linear_attention import GatedDeltaFamily
 
-FAMILIES.register("qwen3_5", GridDecoderFamily(has_states=True, needs_equal_lengths=True))
-FAMILIES.register("qwen3_5_moe", GridDecoderFamily(has_states=True, needs_equal_lengths=True))
+
+class Qwen35(GridDecoderFamily, GatedDeltaFamily):
+    """Qwen3.5: images and positions of Qwen3-VL, decoder with gated delta."""
+
+
+FAMILIES.register("qwen3_5", Qwen35())
+FAMILIES.register("qwen3_5_moe", Qwen35())
