@@ -15,6 +15,7 @@ import random
 import subprocess
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from pixel_reasoner.models.engine import FAMILIES, Engine, ImageInput, PromptTex
 DEFAULT_FAMILIES = ("internvl", "gemma3")
 NEW_TOKENS = 16
 TIE = 1e-3
+HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
+"""The attention of vLLM on the CPU needs heads of at least 32."""
 WEIGHT_SCALE = 4.0
 """Weights of a new model are so small that every prompt would be continued alike."""
 
@@ -36,6 +39,8 @@ WEIGHT_SCALE = 4.0
 def build(name: str, folder: Path) -> tuple[Any, Any]:
     """Write a model folder, and return its model and processor."""
     recipe = RECIPES[name]
+    text = {**recipe.config["text_config"], **HEADS}
+    recipe = replace(recipe, config={**recipe.config, "text_config": text})
     processor = build_processor(recipe)
     model = build_model(recipe, processor.tokenizer)
     with torch.no_grad():

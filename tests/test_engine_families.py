@@ -215,6 +215,8 @@ def test_a_local_model_generates_the_same_turn_in_the_engine(name):
         request = GenerationRequest(id="a", session="a", messages=asked, sampling=sampling)
         prompt, _ = backend._prompt(request)
         assert prompt.ids == model.prompt_inputs([asked])["input_ids"][0].tolist()
+        bos = model.tokenizer.bos_token_id
+        assert prompt.ids[:2] != [bos, bos]
         (ours,) = model.generate([asked], sampling)
         (theirs,) = generate_with_transformers(model, [asked], sampling)
         assert ours.token_ids == theirs.token_ids

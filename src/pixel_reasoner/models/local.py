@@ -77,6 +77,9 @@ class LocalModel:
             compiled.
     """
 
+    note: str
+    """remarks for users of this model, for example what it does not support"""
+
     def __init__(
         self,
         source: str,
