@@ -15,6 +15,8 @@ from pixel_reasoner.models.engine.sequence import ImageInput
 
 MAX_PREPARED_BYTES = 256 * 2**20
 """limit of the inputs of images that are preprocessed but not yet encoded"""
+MAX_TILE_PIXELS = 8_000_000
+"""maximum pixels of tiles in one pass of the vision encoder: small images may be enlarged"""
 MAX_PREPARED_IMAGES = 4096
 """images whose replacement is remembered"""
 
@@ -109,10 +111,7 @@ def encode_images(
     """Encode images with `get_image_features` of a model. Images that are tiles of one size share a pass."""
     prepared = [prepare_image(processor, one, with_inputs=True) for one in images]
     if all(_is_tiles(one.inputs) for one in prepared):
-        tiles = [one.inputs["pixel_values"] for one in prepared]
-        features = _features(model, {"pixel_values": torch.cat(tiles)})
-        counts = [len(features) * len(one) // sum(map(len, tiles)) for one in tiles]
-        encoded = list(features.split(counts))
+        encoded = _encode_tiles(model, [one.inputs["pixel_values"] for one in prepared])
     else:
         # Features of a copy of the image may follow (`_process`).
         encoded = [_features(model, one.inputs)[: one.num_tokens] for one in prepared]
@@ -125,6 +124,16 @@ def _is_tiles(inputs: dict[str, Any]) -> bool:
     return set(inputs) <= {"pixel_values", "num_patches"} and inputs["pixel_values"].dim() == 4
 
 
+def _encode_tiles(model: Any, images: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return (visual tokens, hidden) features of images of (tiles, channels, height, width) pixels each."""
+    tiles = torch.cat(images)
+    size = max(1, MAX_TILE_PIXELS // (tiles.shape[2] * tiles.shape[3]))
+    passes = [_features(model, {"pixel_values": some}) for some in tiles.split(size)]
+    features = torch.cat(passes)
+    num_tokens = len(features) // len(tiles)
+    return list(features.split([len(one) * num_tokens for one in images]))
+
+
 def _features(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
     """Return (visual tokens, hidden) features of the images in the arguments of `get_image_features`."""
     return joined(get_image_features(model, inputs).pooler_output)
@@ -133,12 +142,14 @@ def _features(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
 def get_image_features(model: Any, inputs: dict[str, Any]) -> Any:
     """Return the output of `get_image_features` of a model, which does not take all that its processor returns."""
     names = inspect.signature(model.model.get_image_features).parameters
-    given = {
-        name: one.to(model.device) if isinstance(one, torch.Tensor) else one
-        for name, one in inputs.items()
-        if name in names
-    }
+    given = {name: _on_device(model, one) for name, one in inputs.items() if name in names}
     return model.model.get_image_features(**given)
+
+
+def _on_device(model: Any, value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
 
 
 def joined(features: Any) -> torch.Tensor:
