@@ -21,17 +21,21 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from clusters.vllm_process import ENVIRONMENT, PYTHON
 from engine_families import RECIPES, WORDS, picture
 from families.recipe import build_model, build_processor
 from pixel_reasoner.models.engine import FAMILIES, Engine, ImageInput, PromptText, Sequence
 
+SIGLIP_FAMILIES = ("gemma3", "llava_onevision")
 DEFAULT_FAMILIES = ("internvl", "gemma3")
 NEW_TOKENS = 16
 TIE = 1e-3
 HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
 """The attention of vLLM on the CPU needs heads of at least 32."""
+NEWLINES = ("\n\n", "\n\n\n", "\n\n\n\n")
+"""tokens that vLLM expects in the vocabulary of Gemma 3"""
 WEIGHT_SCALE = 4.0
 """Weights of a new model are so small that every prompt would be continued alike."""
 
@@ -40,7 +44,8 @@ def build(name: str, folder: Path) -> tuple[Any, Any]:
     """Write a model folder, and return its model and processor."""
     recipe = RECIPES[name]
     text = {**recipe.config["text_config"], **HEADS}
-    recipe = replace(recipe, config={**recipe.config, "text_config": text})
+    config = {**recipe.config, "text_config": text}
+    recipe = replace(recipe, config=config, tags=recipe.tags + NEWLINES)
     processor = build_processor(recipe)
     model = build_model(recipe, processor.tokenizer)
     with torch.no_grad():
@@ -49,7 +54,16 @@ def build(name: str, folder: Path) -> tuple[Any, Any]:
                 weight.mul_(WEIGHT_SCALE)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    if name in SIGLIP_FAMILIES:
+        _rename_weights(folder / "model.safetensors")
     return model, processor
+
+
+def _rename_weights(path: Path) -> None:
+    """Give the weights of a SigLIP encoder the names in released checkpoints, which vLLM expects."""
+    new, old = "vision_tower.vision_model.", "vision_tower."
+    weights = {key.replace(old, new, 1): one for key, one in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
 
 
 def questions(processor: Any, folder: Path, count: int) -> list[dict[str, Any]]:

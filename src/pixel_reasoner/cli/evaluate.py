@@ -200,8 +200,7 @@ def evaluate(
     )
     named = model_spec(model, local, servers, concurrency=draw.batch_size)
     spec = _eval_spec(task, out, named, config, (data, draw, world), compare=compare)
-    if note := engine_note(named):
-        warn(f"note: {note}")
+    _print_engine_note(named)
     with model_on_ray(cluster, named, config, draw.batch_size) as ray, progress_bars() as progress:
         summary = api.evaluate(spec, progress, model=ray)
     print_summary(summary, spec.out)
@@ -278,6 +277,12 @@ def _eval_spec(
         cache=draw.cache,
         batch_size=draw.batch_size,
     )
+
+
+def _print_engine_note(model: ModelSpec) -> None:
+    """Print why and at what cost a model runs without the engine."""
+    if note := engine_note(model):
+        warn(f"note: {note}")
 
 
 def _print_benchmarks() -> None:
