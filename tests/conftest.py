@@ -30,6 +30,7 @@ settings.load_profile("shared machine")
 NEED_EXTRAS = (
     "test_ablation.py",
     "test_engine.py",
+    "test_engine_families.py",
     "test_engine_requests.py",
     "test_hub.py",
     "test_lesson_pages.py",

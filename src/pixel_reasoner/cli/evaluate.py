@@ -24,6 +24,7 @@ from pixel_reasoner.cli.options import (
     StrictOption,
     TemperatureOption,
     WithoutOption,
+    engine_note,
     given_options,
     model_spec,
     reject_options,
@@ -31,7 +32,7 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_line, print_summary, progress_bars
+from pixel_reasoner.cli.output import print_line, print_summary, progress_bars, warn
 from pixel_reasoner.cli.ray import RayOptions, model_on_ray
 from pixel_reasoner.cli.survey import merge_survey
 
@@ -199,6 +200,7 @@ def evaluate(
     )
     named = model_spec(model, local, servers, concurrency=draw.batch_size)
     spec = _eval_spec(task, out, named, config, (data, draw, world), compare=compare)
+    _print_engine_note(named)
     with model_on_ray(cluster, named, config, draw.batch_size) as ray, progress_bars() as progress:
         summary = api.evaluate(spec, progress, model=ray)
     print_summary(summary, spec.out)
@@ -275,6 +277,12 @@ def _eval_spec(
         cache=draw.cache,
         batch_size=draw.batch_size,
     )
+
+
+def _print_engine_note(model: ModelSpec) -> None:
+    """Print why and at what cost a model runs without the engine."""
+    if note := engine_note(model):
+        warn(f"note: {note}")
 
 
 def _print_benchmarks() -> None:

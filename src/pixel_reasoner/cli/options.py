@@ -281,6 +281,24 @@ def model_note(spec: ModelSpec) -> str:
     return folder_settings(folder, spec.dialect).note
 
 
+def engine_note(spec: ModelSpec) -> str:
+    """Return why and at what cost a local model runs without the engine; empty if the engine runs it. No model is loaded.
+
+    >>> from pixel_reasoner.api import ModelSpec
+    >>> engine_note(ModelSpec("tiny")), engine_note(ModelSpec("owner/name"))
+    ('', '')
+    """
+    from pixel_reasoner.models.folder import BUNDLED_MODELS
+
+    folder = Path(spec.name)
+    if spec.endpoints or spec.name in BUNDLED_MODELS or not (folder / "config.json").is_file():
+        return ""
+    from pixel_reasoner.models.engine import fallback_note, folder_support
+
+    reason = folder_support(folder)
+    return "" if reason is None else fallback_note(reason)
+
+
 def given_options(group: Any, names: Sequence[str] = ()) -> list[str]:
     """Return the options of a group whose values differ from the defaults; `names` limits them to some fields.
 
