@@ -301,6 +301,16 @@ class MediaContext:
         changes = {"box": source, "source_px": size, "transforms": transforms}
         return part.model_copy(update=changes)
 
+    def region_pixels(self, region: PictureRegion, max_side: int | None = None) -> Image.Image:
+        """Return the pixels of a region with its transforms, scaled down to a longest side. The caller must not modify them.
+
+        Raises:
+            InputError: they cannot be decoded.
+        """
+        width, height = _shown_size(region)
+        scale = min(1.0, (max_side or math.inf) / max(width, height))
+        return self._rendered(region, (max(1, round(width * scale)), max(1, round(height * scale))))
+
     def region_size(self, parent: int, box: Box) -> Size:
         """Return the (width, height) in source pixels of the region `box`, given in coordinates of a picture."""
         return _shown_size(self.region(parent, box))
@@ -406,9 +416,7 @@ class MediaContext:
         self.pictures.append(picture)
         return picture
 
-    def _add_copy(
-        self, parent: int, transforms: Sequence[Transform], budget: Budget
-    ) -> Picture:
+    def _add_copy(self, parent: int, transforms: Sequence[Transform], budget: Budget) -> Picture:
         """Add a picture of several regions again, with the transforms applied to each."""
         regions = [_with_transforms(one, transforms) for one in self.picture(parent).regions]
         return self._add(regions, budget, parent)
@@ -421,8 +429,7 @@ class MediaContext:
         regions = picture.regions
         where = sheets.places(picture.seen_px, [_shown_size(one) for one in regions])
         images = [
-            self._rendered(region, place.size)
-            for region, place in zip(regions, where, strict=True)
+            self._rendered(region, place.size) for region, place in zip(regions, where, strict=True)
         ]
         return sheets.compose(picture.seen_px, images, where)
 

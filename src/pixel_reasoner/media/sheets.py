@@ -54,7 +54,9 @@ def natural_size(sizes: Sequence[Size]) -> Size:
 
 def sheet_budget(budget: PixelBudget, count: int) -> PixelBudget:
     """Return the budget of a picture whose cells each have a budget."""
-    return PixelBudget(min_px=min(budget.min_px * count, MAX_ENLARGED_PX), max_px=budget.max_px * count)
+    return PixelBudget(
+        min_px=min(budget.min_px * count, MAX_ENLARGED_PX), max_px=budget.max_px * count
+    )
 
 
 def places(sheet: Size, sizes: Sequence[Size]) -> list[Place]:

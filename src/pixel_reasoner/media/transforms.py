@@ -49,7 +49,9 @@ class TransformSpec:
 
 
 TRANSFORMS = Registry[TransformSpec](
-    "transform", check=is_instance("transform", TransformSpec, "@transform")
+    "transform",
+    package="pixel_reasoner.media.effects",
+    check=is_instance("transform", TransformSpec, "@transform"),
 )
 
 
