@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.choices import ANALYSES, FAMILIES, choice_option, completing, sources
+from pixel_reasoner.cli.choices import (
+    ANALYSES,
+    FAMILIES,
+    OPERATION_FAMILIES,
+    choice_option,
+    completing,
+    sources,
+)
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
     MediaRootOption,
     MediaUrlOption,
+    OperationOption,
     ShardOption,
     given_options,
     reject_options,
     with_groups,
+    with_operations,
 )
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.cli.ray import RayOptions, ray_cluster
@@ -54,7 +63,8 @@ class RowOptions:
         typer.Option(
             *("--families", "--family"),
             metavar="NAME,NAME|all",
-            help=f"Families of PixelWorld, separated by commas: {', '.join(FAMILIES)}.",
+            help=f"Families of PixelWorld, separated by commas: {', '.join(FAMILIES)}; for single operations also "
+            f"{', '.join(OPERATION_FAMILIES)}.",
         ),
     ] = "all"
     count: Annotated[
@@ -119,6 +129,7 @@ class TraceOptions:
         int,
         typer.Option(min=1, help="Maximum number of regions per picture (sa1b)."),
     ] = 3
+    operation: OperationOption = None
 
 
 @dataclass(frozen=True)
@@ -230,6 +241,7 @@ def synth(
         margin=traces.margin,
         min_side=traces.min_side,
         regions=traces.regions,
+        operations=with_operations(traces.operation or ()),
         labeller=labeller.spec(),
     )
     _print_summary(_synthesize(spec, cluster), out)

@@ -109,7 +109,7 @@ def _brief_questions(scene: Scene, media_item: MediaItem, rng: random.Random) ->
         )
 
 
-def _question(
+def _question(  # noqa: PLR0913 - the parts of a question
     scene: Scene,
     media_item: MediaItem,
     name: str,

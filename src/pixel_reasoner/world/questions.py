@@ -242,6 +242,7 @@ def _page_overviews(scene: Scene, rng: random.Random) -> Iterator[Overview]:
 
 
 def picture_overviews(scene: Scene, rng: random.Random) -> Iterator[Overview]:
+    """Yield questions about shapes that the overview answers."""
     yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
     present = rng.choice(scene.items)
     absent = rng.choice(

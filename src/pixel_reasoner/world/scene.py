@@ -274,6 +274,7 @@ def _counted_shapes(rng: random.Random) -> tuple[Item, ...]:
 def shapes_at_places(
     rng: random.Random, names: list[tuple[str, str]], glyphs: str
 ) -> tuple[Item, ...]:
+    """Return shapes with these colours and forms at random places, each with a random character."""
     items = []
     for index, ((color, shape), (x, y)) in enumerate(
         zip(names, sample_places(rng, len(names)), strict=True)
