@@ -1,6 +1,6 @@
 """Exactness of the operation `read_text`: rendered lines of text in ten fonts, read back.
 
-    python benchmarks/read_text.py [--sizes 8,10,12,14,16,20,28,40] [--lines 4] [--blocks]
+    python benchmarks/read_text.py [--sizes 8,10,12,14,16,20,28,40] [--lines 4] [--blocks] [--hinted]
 
 For each font and size, prints the share of lines that are read exactly (characters, case and punctuation; blanks between
 words are compared as one blank), and all lines that are not. `--blocks` reads several lines of one picture at once, as on
@@ -42,6 +42,7 @@ FONTS: dict[str, Path | None] = {
     "STIX General": _MATPLOTLIB / "STIXGeneral.ttf",
     "Computer Modern": _MATPLOTLIB / "cmr10.ttf",
 }
+OVERSAMPLING = 8
 INKS = (("black", "white"), ("white", "#204080"), ("#303030", "#f0e8d0"), ("#a01010", "#ffffff"))
 
 
@@ -79,21 +80,36 @@ def font_of(name: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size=size)
 
 
-def draw(lines: list[str], font: ImageFont.FreeTypeFont, rng: random.Random) -> Image.Image:
-    """Return a picture of some lines, with a margin as a crop has it."""
+def draw(
+    lines: list[str], name: str, size: int, rng: random.Random, *, hinted: bool
+) -> Image.Image:
+    """Return a picture of some lines, with a margin as a crop has it.
+
+    Args:
+        lines: of text.
+        name: of the font.
+        size: of the font in pixels.
+        rng: chooses margins and colours.
+        hinted: whether glyphs are moved to whole pixels; otherwise text is drawn larger and scaled down, as in photographs,
+            scans, and renderers with fractional positions.
+    """
     ink, paper = rng.choice(INKS)
-    step = round(1.6 * font.size)
-    width = max(round(font.getlength(line)) for line in lines)
-    left, top = (rng.randint(3, max(4, round(font.size))) for _ in range(2))
-    size = (width + left + rng.randint(3, 20), step * len(lines) + top + 4)
-    image = Image.new("RGB", size, paper)
+    scale = 1 if hinted else OVERSAMPLING
+    font = font_of(name, size * scale)
+    step = round(1.6 * size)
+    width = max(font.getlength(line) for line in lines) / scale
+    left, top = (rng.randint(3, max(4, size)) for _ in range(2))
+    shape = (round(width) + left + rng.randint(3, 20), step * len(lines) + top + 4)
+    image = Image.new("RGB", (shape[0] * scale, shape[1] * scale), paper)
     pen = ImageDraw.Draw(image)
     for number, line in enumerate(lines):
-        pen.text((left, top + number * step), line, font=font, fill=ink)
-    return image
+        pen.text((left * scale, (top + number * step) * scale), line, font=font, fill=ink)
+    return image if hinted else image.resize(shape, Image.Resampling.BOX)
 
 
-def read_back(name: str, size: int, count: int, *, is_block: bool) -> tuple[list[Miss], float]:
+def read_back(
+    name: str, size: int, count: int, *, is_block: bool, hinted: bool
+) -> tuple[list[Miss], float]:
     """Return the lines of a font and size that are not read exactly, and the seconds per line."""
     rng = random.Random(f"read_text/{name}/{size}")
     wanted = [random_line(rng) for _ in range(count)]
@@ -101,7 +117,8 @@ def read_back(name: str, size: int, count: int, *, is_block: bool) -> tuple[list
     misses: list[Miss] = []
     started = time.process_time()
     for group in groups:
-        found = [one.text for one in _ocr.recognize(draw(group, font_of(name, size), rng))]
+        image = draw(group, name, size, rng, hinted=hinted)
+        found = [one.text for one in _ocr.recognize(image)]
         got = [" ".join(one.split()) for one in found]
         if not is_block:
             got = [" ".join(got)]
@@ -115,6 +132,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="8,10,12,14,16,20,28,40")
     parser.add_argument("--lines", type=int, default=4)
     parser.add_argument("--blocks", action="store_true")
+    parser.add_argument("--hinted", action="store_true")
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
     _ocr.recognize(Image.new("RGB", (64, 64)))  # loads the models
@@ -124,7 +142,9 @@ def main() -> None:
     for name in FONTS:
         shares, seconds = [], 0.0
         for size in sizes:
-            found, per_line = read_back(name, size, options.lines, is_block=options.blocks)
+            found, per_line = read_back(
+                name, size, options.lines, is_block=options.blocks, hinted=options.hinted
+            )
             misses += found
             seconds += per_line
             shares.append(f"{options.lines - len(found)}/{options.lines}")

@@ -51,7 +51,7 @@ def operations_section(operations: Mapping[str, OperationMetrics]) -> TableSecti
     is_forced = any(one.helped is not None for one in operations.values())
     columns = list(_COLUMNS)
     for name, better, text in _FORCED if is_forced else ():
-        columns.append(Column(title=name, format="share", better=better, explanation=text))  # type: ignore[arg-type]
+        columns.append(Column(title=name, format="share", better=better, explanation=text))
         columns.append(
             Column(
                 title=f"95 % of {name}",
@@ -82,5 +82,5 @@ def _row(name: str, metrics: OperationMetrics, *, is_forced: bool) -> tuple[Cell
         metrics.result_tokens_per_call,
     ]
     for share in (metrics.helped, metrics.hurt, metrics.net) if is_forced else ():
-        cells += [share and share.value, share and share.interval]
+        cells += [None, None] if share is None else [share.value, share.interval]
     return tuple(cells)
