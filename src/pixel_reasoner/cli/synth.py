@@ -131,6 +131,18 @@ class TraceOptions:
     ] = 3
     operation: OperationOption = None
 
+    def fields(self) -> dict[str, Any]:
+        """Return these options as fields of `SynthSpec`."""
+        return {
+            "text_share": self.text_share,
+            "error_share": self.refused_share,
+            "mistakes": self.mistakes,
+            "margin": self.margin,
+            "min_side": self.min_side,
+            "regions": self.regions,
+            "operations": with_operations(self.operation or ()),
+        }
+
 
 @dataclass(frozen=True)
 class LabellerOptions:
@@ -235,13 +247,7 @@ def synth(
         shard=api.parse_shard(shard),
         workers=workers,
         model=model,
-        text_share=traces.text_share,
-        error_share=traces.refused_share,
-        mistakes=traces.mistakes,
-        margin=traces.margin,
-        min_side=traces.min_side,
-        regions=traces.regions,
-        operations=with_operations(traces.operation or ()),
+        **traces.fields(),
         labeller=labeller.spec(),
     )
     _print_summary(_synthesize(spec, cluster), out)

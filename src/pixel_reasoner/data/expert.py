@@ -26,18 +26,23 @@ Departures from the paper
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple
 
 from pixel_reasoner.data import wording
+from pixel_reasoner.data.regions import (
+    STEP,
+    ExpertConfig as ExpertConfig,
+    NoTrace as NoTrace,
+    box_in_crop,
+    wider_box,
+    zoom_box as zoom_box,
+)
 from pixel_reasoner.data.wording import fill_template
 from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion
-from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.operations.base import OperationSpec, PerturbRequest, PlanRequest
 from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
 from pixel_reasoner.operations.zoom import sample_off_target_box
@@ -45,8 +50,6 @@ from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import (
-    DEFAULT_OPERATIONS,
-    PixelBudgets,
     RolloutConfig,
     RunSettings,
     SynthesisInfo,
@@ -57,8 +60,6 @@ from pixel_reasoner.scoring.grading import is_right
 
 VERSION = 2
 """incremented when a question and seed give another trace"""
-_STEP = 0.01
-"""resolution of box coordinates in calls: two decimals"""
 
 
 class Kind(StrEnum):
@@ -73,32 +74,6 @@ class Kind(StrEnum):
     TEXT = "text"
     OPERATION = "operation"
     OPERATION_WRONG = "operation_wrong"
-
-
-class ExpertConfig(NamedTuple):
-    """Dialect and pixel budgets of the traces, and size of zoomed regions."""
-
-    dialect: Dialect
-    budgets: PixelBudgets
-    margin: float = 0.25
-    """margin around the evidence on every side, as a fraction of the evidence's width and height"""
-    min_side: float = 0.12
-    """minimum width and height of a zoomed region, as a fraction of the picture"""
-    operations: tuple[str, ...] = DEFAULT_OPERATIONS
-    """names of the enabled operations"""
-
-    @property
-    def model(self) -> ScriptedModel:
-        """Scripted model with this dialect and these budgets."""
-        return ScriptedModel([""], dialect=self.dialect.name, budgets=self.budgets)
-
-
-class NoTrace(Exception):
-    """A question has no trace of a kind. `reason` is a short name for counts."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
 
 
 def expert_trace(
@@ -128,25 +103,6 @@ def expert_trace(
     trace = writer.finish(kind)
     _verify(trace, kind)
     return trace
-
-
-def zoom_box(evidence_box: Box, config: ExpertConfig) -> Box:
-    """Return the region to zoom into: the evidence with a margin, inside the picture, rounded to hundredths.
-
-    >>> from pixel_reasoner.dialects import COMPACT
-    >>> zoom_box(Box(0.0, 0.5, 0.1, 0.6), ExpertConfig(COMPACT, COMPACT.budgets))
-    Box(x1=0.0, y1=0.48, x2=0.15, y2=0.63)
-    """
-    sides = []
-    for low, high in ((evidence_box.x1, evidence_box.x2), (evidence_box.y1, evidence_box.y2)):
-        side = _up(max((high - low) * (1 + 2 * config.margin), config.min_side))
-        # Round to the nearest hundredth so that equal evidence gives equal sizes; round outwards if that would cut the
-        # evidence.
-        start = round(min(max((low + high - side) / 2, 0.0), 1 - side), 2)
-        end = round(start + side, 2)
-        sides.append((min(start, _down(low)), max(end, _up(high))))
-    (x1, x2), (y1, y2) = sides
-    return Box(x1, y1, x2, y2)
 
 
 class _TraceWriter:
@@ -320,14 +276,14 @@ def _too_wide(writer: _TraceWriter) -> None:
         raise NoTrace("no_box")
     subject = writer.subject(0)
     close = zoom_box(boxes[0], writer.config)
-    wide = _wider_box(close, writer.rng)
+    wide = wider_box(close, writer.rng)
     observation = writer.zoom(writer.zoom_words(0), wide, image)
     if not observation.pictures:
         raise NoTrace("refused_look", observation.text)
     crop = observation.pictures[0]
     words = fill_template(writer.rng, wording.TOO_WIDE, subject=subject)
     if writer.config.dialect.can_name_pictures:
-        writer.zoom(words, _box_in_crop(crop.box, close), crop.number)
+        writer.zoom(words, box_in_crop(crop.box, close), crop.number)
     else:
         writer.zoom(words, close, image)
     _remaining_evidence(writer)
@@ -368,7 +324,7 @@ def _refused(writer: _TraceWriter) -> None:
         if bad == "inverted":
             x1, x2 = x2, x1
         elif bad == "outside":
-            x2 = 1 + rng.randint(1, 20) * _STEP
+            x2 = 1 + rng.randint(1, 20) * STEP
         else:
             image = len(writer.rollout.context) + rng.randint(1, 3)
         writer.zoom(words, Box(x1, y1, x2, y2), image, mistake=True)
@@ -464,33 +420,6 @@ def _box_without_evidence(
     if box is None:
         raise NoTrace("no_room_for_a_wrong_region")
     return box
-
-
-def _wider_box(close: Box, rng: random.Random) -> Box:
-    """Return a region, two to three times as wide and high, that contains another and is not the whole picture."""
-    sides = []
-    for low, high in ((close.x1, close.x2), (close.y1, close.y2)):
-        side = min((high - low) * rng.uniform(2, 3), 0.9)
-        if side < 1.5 * (high - low):
-            raise NoTrace("no_room_for_a_wider_region")
-        start = rng.uniform(max(0.0, high - side), min(low, 1 - side))
-        sides.append((_down(start), _up(start + side)))
-    (x1, x2), (y1, y2) = sides
-    return Box(x1, y1, x2, y2)
-
-
-def _box_in_crop(outer: Box, box: Box) -> Box:
-    """Return a box of the picture in coordinates of an enclosing crop, rounded outwards: the inverse of `Box.within`."""
-    x1, y1, x2, y2 = box.relative_to(outer)
-    return Box(max(0.0, _down(x1)), max(0.0, _down(y1)), min(1.0, _up(x2)), min(1.0, _up(y2)))
-
-
-def _down(value: float) -> float:
-    return round(math.floor(value / _STEP + 1e-6) * _STEP, 2)
-
-
-def _up(value: float) -> float:
-    return round(min(1.0, math.ceil(value / _STEP - 1e-6) * _STEP), 2)
 
 
 # --- verification ---

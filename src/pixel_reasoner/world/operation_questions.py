@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 
 from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question
-from pixel_reasoner.world.questions import (
+from pixel_reasoner.world.question_parts import (
     NEEDS_OPERATION,
     Detail,
     Overview,
