@@ -36,11 +36,16 @@ from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.operations.base import (
     BoxArgument,
+    BoxesArgument,
     CallRejected,
+    Drawing,
     FramesArgument,
     MediaKind,
     OperationSpec,
     PictureArgument,
+    PlanRequest,
+    PointsArgument,
+    SegmentsArgument,
     assert_valid_operation,
 )
 from pixel_reasoner.operations.registry import operation
@@ -53,6 +58,7 @@ from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Ques
 from pixel_reasoner.schema.settings import ModelInfo, RolloutConfig, SamplingParams
 from pixel_reasoner.schema.trace import (
     CallErrorKind,
+    Observation,
     Picture,
     ToolCall,
     Trace,
@@ -72,10 +78,12 @@ __all__ = [
     "Benchmark",
     "Box",
     "BoxArgument",
+    "BoxesArgument",
     "CallErrorKind",
     "CallRejected",
     "Completion",
     "Dialect",
+    "Drawing",
     "Evidence",
     "FileSource",
     "FramesArgument",
@@ -85,9 +93,12 @@ __all__ = [
     "ModelInfo",
     "ModelMatch",
     "ModelSpec",
+    "Observation",
     "OperationSpec",
     "Picture",
     "PictureArgument",
+    "PlanRequest",
+    "PointsArgument",
     "Question",
     "RolloutConfig",
     "RolloutRequest",
@@ -95,6 +106,7 @@ __all__ = [
     "RowDraft",
     "SamplingParams",
     "ScriptedModel",
+    "SegmentsArgument",
     "SkippedRow",
     "Source",
     "ToolCall",

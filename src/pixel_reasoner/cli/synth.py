@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.choices import ANALYSES, FAMILIES, choice_option, completing, sources
+from pixel_reasoner.cli.choices import (
+    ANALYSES,
+    FAMILIES,
+    OPERATION_FAMILIES,
+    choice_option,
+    completing,
+    sources,
+)
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
     MediaRootOption,
     MediaUrlOption,
+    OperationOption,
     ShardOption,
     given_options,
     reject_options,
     with_groups,
+    with_operations,
 )
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.cli.ray import RayOptions, ray_cluster
@@ -54,7 +63,8 @@ class RowOptions:
         typer.Option(
             *("--families", "--family"),
             metavar="NAME,NAME|all",
-            help=f"Families of PixelWorld, separated by commas: {', '.join(FAMILIES)}.",
+            help=f"Families of PixelWorld, separated by commas: {', '.join(FAMILIES)}; for single operations also "
+            f"{', '.join(OPERATION_FAMILIES)}.",
         ),
     ] = "all"
     count: Annotated[
@@ -119,6 +129,19 @@ class TraceOptions:
         int,
         typer.Option(min=1, help="Maximum number of regions per picture (sa1b)."),
     ] = 3
+    operation: OperationOption = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return these options as fields of `SynthSpec`."""
+        return {
+            "text_share": self.text_share,
+            "error_share": self.refused_share,
+            "mistakes": self.mistakes,
+            "margin": self.margin,
+            "min_side": self.min_side,
+            "regions": self.regions,
+            "operations": with_operations(self.operation or ()),
+        }
 
 
 @dataclass(frozen=True)
@@ -224,12 +247,7 @@ def synth(
         shard=api.parse_shard(shard),
         workers=workers,
         model=model,
-        text_share=traces.text_share,
-        error_share=traces.refused_share,
-        mistakes=traces.mistakes,
-        margin=traces.margin,
-        min_side=traces.min_side,
-        regions=traces.regions,
+        **traces.fields(),
         labeller=labeller.spec(),
     )
     _print_summary(_synthesize(spec, cluster), out)

@@ -7,10 +7,8 @@
     DIR/summary.json     counts by kind, dropped rows by reason, traces per second
     DIR/.store/rows.txt  fingerprints of the source rows (`data.source_rows`), not for PixelWorld
 
-A run is a sequence of units of a source (a scene, or a row of a data set). The traces of a unit depend only on the unit
-and the
-settings, and units are written in order. So the bytes do not depend on the number of workers, and a killed run
-continues
+A run is a sequence of units of a source (a scene, or a row of a data set). The traces of a unit depend only on the unit and
+the settings, and units are written in order. So the bytes do not depend on the number of workers, and a killed run continues
 after the last unit of its last checkpoint (`runs.store`).
 """
 
@@ -22,13 +20,13 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from pixel_reasoner.data.expert import (
     VERSION,
@@ -59,7 +57,7 @@ from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.store import TRACES, RunStore, manifest_path
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.record import Record
-from pixel_reasoner.schema.settings import PixelBudgets
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, PixelBudgets
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.sources.base import MEDIA
 from pixel_reasoner.sources.pixelworld import (
@@ -78,14 +76,15 @@ TEXT_SHARE = round(2000 / 7500, 4)
 
 Unit = SceneUnit | Row | list[Row]
 """a scene, a row of a data set, or the rows of a scene"""
+_WRONG_OPERATION_SHARE = 0.15
+"""share of traces with an operation that is off by default that start with a call that misses the evidence"""
 _CHECKPOINT_EVERY = 64
 """units between two checkpoints"""
 _MAX_EXAMPLES = 3
 """number of reasons with an example in the error of a run without traces"""
 _PARTIAL_TRACES = f"{TRACES}.part"
 _PENDING_MEDIA = f"{MEDIA}/{TEMPORARY_PREFIX}ahead"
-"""folder of media of units that are not yet written: workers run ahead, and a kill must leave no unused media in the
-run"""
+"""media of units that are not yet written: workers run ahead, and a kill must leave no unused media in the run"""
 _DROPPED = "dropped.jsonl"
 
 
@@ -119,6 +118,16 @@ class SynthSettings(Record):
     """units of boxes and frames of own rows without units; None: those of the source"""
     labelling: LabellerSettings | None = None
     """labeller that writes findings or questions; None: templates only"""
+    operations: tuple[str, ...] = DEFAULT_OPERATIONS
+    """names of the enabled operations; one that is off by default answers the questions for which it plans a call"""
+
+    @model_serializer(mode="wrap")
+    def _without_new_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Serialize settings that older runs do not have only if they differ from the default."""
+        fields: dict[str, Any] = handler(self)
+        if self.operations == DEFAULT_OPERATIONS:
+            fields.pop("operations", None)
+        return fields
 
     @property
     def quota(self) -> int:
@@ -129,7 +138,8 @@ class SynthSettings(Record):
     @property
     def expert(self) -> ExpertConfig:
         """Configuration of the trace writer."""
-        return ExpertConfig(get_dialect(self.dialect), self.budgets, self.margin, self.min_side)
+        dialect = get_dialect(self.dialect)
+        return ExpertConfig(dialect, self.budgets, self.margin, self.min_side, self.operations)
 
 
 class UnitResult(NamedTuple):
@@ -403,6 +413,15 @@ def _trace_of_random_kind(
     """Return a trace of a randomly drawn kind, or of kind `single` if the drawn kind is not possible."""
     expert = settings.expert
     if question.needs_look is False:
+        return expert_trace(question, Kind.TEXT, rng, expert, context)
+    if settings.operations != DEFAULT_OPERATIONS:
+        wrong = settings.mistakes and rng.random() < _WRONG_OPERATION_SHARE
+        for kind in (*([Kind.OPERATION_WRONG] if wrong else []), Kind.OPERATION):
+            with suppress(NoTrace):
+                return expert_trace(question, kind, rng, expert, context)
+    evidence = question.evidence
+    has_places = evidence is not None and bool(evidence.boxes or evidence.frames)
+    if question.needs_look is None and question.reasoning and not has_places:
         return expert_trace(question, Kind.TEXT, rng, expert, context)
     if not settings.mistakes:
         return expert_trace(question, Kind.SINGLE, rng, expert, context)
