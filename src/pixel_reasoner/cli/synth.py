@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.choices import ANALYSES, FAMILIES, choice_option, completing, sources
+from pixel_reasoner.cli.choices import (
+    ANALYSES,
+    FAMILIES,
+    OCR_MODES,
+    choice_option,
+    completing,
+    sources,
+)
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
     MediaRootOption,
@@ -32,7 +39,7 @@ SourceArgument = Annotated[
     str,
     typer.Argument(
         autocompletion=completing(sources),
-        help="pixelworld, jsonl, visa, star, sa1b, pixel_reasoner_rl, or of a plug-in",
+        help="pixelworld, jsonl, text, visa, star, sa1b, pixel_reasoner_rl, or of a plug-in",
     ),
 ]
 
@@ -89,7 +96,9 @@ class TraceOptions:
 
     text_share: Annotated[
         float,
-        typer.Option(min=0.0, max=1.0, help="Share of traces without an operation (PixelWorld)."),
+        typer.Option(
+            min=0.0, max=1.0, help="Share of traces without an operation (PixelWorld and text)."
+        ),
     ] = 0.2667
     refused_share: Annotated[
         float,
@@ -119,6 +128,30 @@ class TraceOptions:
         int,
         typer.Option(min=1, help="Maximum number of regions per picture (sa1b)."),
     ] = 3
+
+
+@dataclass(frozen=True)
+class DocumentOptions:
+    """Options for the text of documents."""
+
+    panel: ClassVar[str] = "Documents (text)"
+
+    per_page: Annotated[int, typer.Option(min=1, help="Maximum number of traces about a page.")] = 6
+    ocr: Annotated[
+        str,
+        choice_option(
+            OCR_MODES,
+            "--ocr",
+            help="Pages that are read by OCR: those without a text layer if the extra is installed, none, or all.",
+        ),
+    ] = "auto"
+    legible_px: Annotated[
+        float,
+        typer.Option(
+            min=1.0,
+            help="Height in pixels of a line of text in the model's picture from which it can read it; smaller text needs an operation.",
+        ),
+    ] = 12.0
 
 
 @dataclass(frozen=True)
@@ -190,6 +223,7 @@ def synth(
         ),
     ] = "tiny",
     traces: TraceOptions = TraceOptions(),
+    documents: DocumentOptions = DocumentOptions(),
     labeller: LabellerOptions = LabellerOptions(),
     cluster: RayOptions = RayOptions(),
 ) -> None:
@@ -200,12 +234,14 @@ def synth(
 
         pixel-reasoner synth jsonl --data my_rows.jsonl --model pixel_reasoner --out runs/mine
 
+        pixel-reasoner synth text --data my_documents --out runs/documents
+
         pixel-reasoner synth sa1b --data sa1b --labeller http://localhost:8000/v1 --labeller-model NAME --out runs/sa1b
 
         pixel-reasoner check runs/synth
     """
     cluster.check()
-    _check_effect(source, rows, traces)
+    _check_effect(source, rows, traces, documents)
     from pixel_reasoner import api
 
     spec = api.SynthSpec(
@@ -224,6 +260,9 @@ def synth(
         shard=api.parse_shard(shard),
         workers=workers,
         model=model,
+        per_page=documents.per_page,
+        ocr=documents.ocr,
+        legible_px=documents.legible_px,
         text_share=traces.text_share,
         error_share=traces.refused_share,
         mistakes=traces.mistakes,
@@ -254,14 +293,21 @@ def _synthesize(spec: SynthSpec, cluster: RayOptions) -> dict[str, Any]:
             )
 
 
-def _check_effect(source: str, rows: RowOptions, traces: TraceOptions) -> None:
+def _check_effect(
+    source: str, rows: RowOptions, traces: TraceOptions, documents: DocumentOptions
+) -> None:
     """Reject options that belong to another source."""
     if source != "sa1b":
         reject_options(given_options(traces, ["regions"]), f"on {source}: it is an option of sa1b")
+    if source != "text":
+        options = given_options(documents, ["per_page", "ocr", "legible_px"])
+        reject_options(options, f"on {source}: it is an option of text")
     if source == "pixelworld":
         reject_options(given_options(rows, ["data"]), "on pixelworld, which is generated")
         return
-    options = given_options(rows, ["families", "per_scene"]) + given_options(traces, ["text_share"])
+    options = given_options(rows, ["families", "per_scene"])
+    if source != "text":
+        options += given_options(traces, ["text_share"])
     reject_options(options, f"on {source}: it is an option of pixelworld")
 
 

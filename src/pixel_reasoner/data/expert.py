@@ -24,7 +24,6 @@ Departures from the paper
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from enum import StrEnum
@@ -37,7 +36,12 @@ from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
-from pixel_reasoner.operations.zoom import sample_off_target_box
+from pixel_reasoner.operations.zoom import (
+    ceil_to_step,
+    expand_box,
+    floor_to_step,
+    sample_off_target_box,
+)
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Evidence, Question
@@ -50,6 +54,8 @@ VERSION = 2
 """incremented when a question and seed give another trace"""
 _STEP = 0.01
 """resolution of box coordinates in calls: two decimals"""
+_OTHER_PICTURE_SHARE = 0.6
+"""share of wrong first zooms into another picture, for questions about several"""
 
 
 class Kind(StrEnum):
@@ -73,6 +79,8 @@ class ExpertConfig(NamedTuple):
     """margin around the evidence on every side, as a fraction of the evidence's width and height"""
     min_side: float = 0.12
     """minimum width and height of a zoomed region, as a fraction of the picture"""
+    names_pictures: bool = False
+    """whether the words name the picture among several, and a mistake may be a zoom into another one"""
 
     @property
     def model(self) -> ScriptedModel:
@@ -124,16 +132,7 @@ def zoom_box(evidence_box: Box, config: ExpertConfig) -> Box:
     >>> zoom_box(Box(0.0, 0.5, 0.1, 0.6), ExpertConfig(COMPACT, COMPACT.budgets))
     Box(x1=0.0, y1=0.48, x2=0.15, y2=0.63)
     """
-    sides = []
-    for low, high in ((evidence_box.x1, evidence_box.x2), (evidence_box.y1, evidence_box.y2)):
-        side = _up(max((high - low) * (1 + 2 * config.margin), config.min_side))
-        # Round to the nearest hundredth so that equal evidence gives equal sizes; round outwards if that would cut the
-        # evidence.
-        start = round(min(max((low + high - side) / 2, 0.0), 1 - side), 2)
-        end = round(start + side, 2)
-        sides.append((min(start, _down(low)), max(end, _up(high))))
-    (x1, x2), (y1, y2) = sides
-    return Box(x1, y1, x2, y2)
+    return expand_box(evidence_box, config.margin, config.min_side)
 
 
 class _TraceWriter:
@@ -224,7 +223,13 @@ class _TraceWriter:
         )
 
     def where(self, nth: int) -> str:
-        return wording.describe_place(self.evidence.boxes[nth])
+        place = wording.describe_place(self.evidence.boxes[nth])
+        return f"{place} of picture {self.evidence.image}" if self.names_pictures else place
+
+    @property
+    def names_pictures(self) -> bool:
+        """Whether the question has several pictures, and the words name the right one."""
+        return self.config.names_pictures and len(self.question.media) > 1
 
     def select_words(self) -> str:
         return fill_template(self.rng, wording.SELECT, subject=self.subject(0))
@@ -266,9 +271,8 @@ def _wrong(writer: _TraceWriter, times: int) -> None:
     words = writer.zoom_words(0)
     tried: list[Box] = []
     for _ in range(times):
-        box = _box_without_evidence(boxes, tried, writer)
-        tried.append(box)
-        writer.zoom(words, box, image, mistake=True)
+        shown, box = _wrong_place(boxes, tried, writer)
+        writer.zoom(words, box, shown, mistake=True)
         words = fill_template(writer.rng, wording.NOT_HERE, subject=subject, where=writer.where(0))
     writer.zoom(words, zoom_box(boxes[0], writer.config), image)
     _remaining_evidence(writer)
@@ -369,6 +373,17 @@ _WRITERS: dict[Kind, Callable[[_TraceWriter], None]] = {
 # --- regions ---
 
 
+def _wrong_place(boxes: tuple[Box, ...], tried: list[Box], writer: _TraceWriter) -> tuple[int, Box]:
+    """Return a picture and a region of it without any evidence: often another picture, if there are several."""
+    image = writer.evidence.image
+    others = [n for n in range(1, len(writer.question.media) + 1) if n != image]
+    if writer.names_pictures and others and writer.rng.random() < _OTHER_PICTURE_SHARE:
+        return writer.rng.choice(others), zoom_box(boxes[0], writer.config)
+    box = _box_without_evidence(boxes, tried, writer)
+    tried.append(box)
+    return image, box
+
+
 def _box_without_evidence(
     evidence_boxes: tuple[Box, ...], tried: list[Box], writer: _TraceWriter
 ) -> Box:
@@ -390,7 +405,7 @@ def _wider_box(close: Box, rng: random.Random) -> Box:
         if side < 1.5 * (high - low):
             raise NoTrace("no_room_for_a_wider_region")
         start = rng.uniform(max(0.0, high - side), min(low, 1 - side))
-        sides.append((_down(start), _up(start + side)))
+        sides.append((floor_to_step(start), ceil_to_step(start + side)))
     (x1, x2), (y1, y2) = sides
     return Box(x1, y1, x2, y2)
 
@@ -398,15 +413,12 @@ def _wider_box(close: Box, rng: random.Random) -> Box:
 def _box_in_crop(outer: Box, box: Box) -> Box:
     """Return a box of the picture in coordinates of an enclosing crop, rounded outwards: the inverse of `Box.within`."""
     x1, y1, x2, y2 = box.relative_to(outer)
-    return Box(max(0.0, _down(x1)), max(0.0, _down(y1)), min(1.0, _up(x2)), min(1.0, _up(y2)))
-
-
-def _down(value: float) -> float:
-    return round(math.floor(value / _STEP + 1e-6) * _STEP, 2)
-
-
-def _up(value: float) -> float:
-    return round(min(1.0, math.ceil(value / _STEP - 1e-6) * _STEP), 2)
+    return Box(
+        max(0.0, floor_to_step(x1)),
+        max(0.0, floor_to_step(y1)),
+        min(1.0, ceil_to_step(x2)),
+        min(1.0, ceil_to_step(y2)),
+    )
 
 
 # --- verification ---

@@ -57,7 +57,7 @@ from pixel_reasoner.files import (
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.store import TRACES, RunStore, manifest_path
-from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.question import MediaItem, Question, with_media_root
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.schema.trace import Trace
@@ -69,6 +69,8 @@ from pixel_reasoner.sources.pixelworld import (
     world_version,
 )
 from pixel_reasoner.sources.rows import Row, SkippedRow
+from pixel_reasoner.sources.text import DocumentSettings
+from pixel_reasoner.sources.units import SourceUnit
 
 PICTURE_SHARES = {Kind.SINGLE: 0.3, Kind.WRONG_ONCE: 0.2, Kind.WRONG_TWICE: 0.2, Kind.TOO_WIDE: 0.3}
 VIDEO_SHARES = {Kind.SINGLE: 0.9, Kind.RESELECT: 0.1}
@@ -76,8 +78,8 @@ VIDEO_SHARES = {Kind.SINGLE: 0.9, Kind.RESELECT: 0.1}
 TEXT_SHARE = round(2000 / 7500, 4)
 """share of traces without an operation in the paper"""
 
-Unit = SceneUnit | Row | list[Row]
-"""a scene, a row of a data set, or the rows of a scene"""
+Unit = SceneUnit | Row | list[Row] | SourceUnit
+"""a scene, a row of a data set, the rows of a scene, or a unit of a source whose rows workers build"""
 _CHECKPOINT_EVERY = 64
 """units between two checkpoints"""
 _MAX_EXAMPLES = 3
@@ -117,6 +119,8 @@ class SynthSettings(Record):
     """maximum number per picture, for a data set with regions and no questions"""
     units_of_rows: dict[str, Any] | None = None
     """units of boxes and frames of own rows without units; None: those of the source"""
+    documents: DocumentSettings | None = None
+    """how questions about the text of documents are made; None: another source"""
     labelling: LabellerSettings | None = None
     """labeller that writes findings or questions; None: templates only"""
 
@@ -129,7 +133,13 @@ class SynthSettings(Record):
     @property
     def expert(self) -> ExpertConfig:
         """Configuration of the trace writer."""
-        return ExpertConfig(get_dialect(self.dialect), self.budgets, self.margin, self.min_side)
+        return ExpertConfig(
+            get_dialect(self.dialect),
+            self.budgets,
+            self.margin,
+            self.min_side,
+            names_pictures=self.documents is not None,
+        )
 
 
 class UnitResult(NamedTuple):
@@ -369,21 +379,26 @@ def write_unit(unit: Unit, settings: SynthSettings, folder: Path) -> UnitResult:
 
 def _rows(unit: Unit, settings: SynthSettings, folder: Path) -> Row | list[Row]:
     """Return the rows of a unit. A row of a data set is returned unchanged."""
+    if isinstance(unit, SourceUnit):
+        return list(unit.rows(folder))
     if isinstance(unit, Question | SkippedRow | list):
         return unit
     return list(_scenes(settings).rows(unit, folder))
 
 
 def _write_traces(questions: list[Question], settings: SynthSettings, folder: Path) -> UnitResult:
-    """Return one trace per question. All questions have the same media."""
+    """Return one trace per question. Questions about the same media share what is decoded."""
     written = UnitResult([], [], [], [])
     expert = settings.expert
-    context: MediaContext | None = None
+    contexts: dict[tuple[MediaItem, ...], MediaContext] = {}
     for question in questions:
         rng = random.Random(f"synth/{VERSION}/{settings.seed}/{question.id}")
         asked = with_media_root(question, folder)
         try:
-            context = context or open_row_media(question, asked, expert.budgets)
+            context = contexts.get(question.media)
+            if context is None:
+                context = open_row_media(question, asked, expert.budgets)
+                contexts[question.media] = context
             trace = _trace_of_random_kind(asked, settings, rng, context)
         except NoTrace as error:
             written.dropped.append(SkippedRow(question.id, error.reason, str(error)))
