@@ -116,7 +116,7 @@ def main() -> None:
     config = folder / "sft.toml"
     config.write_text(
         f'traces = ["train-traces"]\nout = "sft"\nmodel = "tiny"\ntrain_vision = true\nbatch_size = 16\n[trl]\nlearning_rate = 5e-4\n'
-        f'num_train_epochs = {epochs}\nlr_scheduler_type = "cosine"\nwarmup_steps = 10\nper_device_train_batch_size = 8\nsave_steps = 50\nreport_to = "none"\n'
+        f'num_train_epochs = {epochs}\nlr_scheduler_type = "cosine"\nwarmup_steps = 10\nper_device_train_batch_size = 8\nsave_steps = 20\nreport_to = "none"\n'
     )
     evaluation = ("eval", "jsonl", "--data", folder / "rows", "--allow-media", folder / "test")
     run(*evaluation, "--model", "tiny", "--out", folder / "before")

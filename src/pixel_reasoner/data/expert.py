@@ -12,6 +12,8 @@ the record of a rollout with these texts. Kinds of traces and their default shar
     reselect     frames without the evidence first, then the right ones
     refused      a rejected call first (a bad box, frames out of range), then a valid one
     text         an immediate answer, for questions that need no operation
+    operation    one call of an operation that is off by default, planned by itself (`OperationSpec.plan`)
+    operation_wrong  the same after a call that misses the evidence
 
 Departures from the paper
     1. Texts are templates instead of language model output: they repeat the annotation and add nothing.
@@ -35,6 +37,7 @@ from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.operations.base import OperationSpec, PerturbRequest, PlanRequest
 from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
 from pixel_reasoner.operations.zoom import (
     ceil_to_step,
@@ -45,7 +48,13 @@ from pixel_reasoner.operations.zoom import (
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Evidence, Question
-from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings, SynthesisInfo
+from pixel_reasoner.schema.settings import (
+    DEFAULT_OPERATIONS,
+    PixelBudgets,
+    RolloutConfig,
+    RunSettings,
+    SynthesisInfo,
+)
 from pixel_reasoner.schema.trace import Observation, ToolCall, Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.grading import is_right
@@ -68,6 +77,8 @@ class Kind(StrEnum):
     RESELECT = "reselect"
     REFUSED = "refused"
     TEXT = "text"
+    OPERATION = "operation"
+    OPERATION_WRONG = "operation_wrong"
 
 
 class ExpertConfig(NamedTuple):
@@ -79,6 +90,8 @@ class ExpertConfig(NamedTuple):
     """margin around the evidence on every side, as a fraction of the evidence's width and height"""
     min_side: float = 0.12
     """minimum width and height of a zoomed region, as a fraction of the picture"""
+    operations: tuple[str, ...] = DEFAULT_OPERATIONS
+    """names of the enabled operations"""
     names_pictures: bool = False
     """whether the words name the picture among several, and a mistake may be a zoom into another one"""
 
@@ -149,7 +162,10 @@ class _TraceWriter:
         self.rng = rng
         self.config = config
         self.rollout = Rollout(
-            question, config.model, RolloutConfig(strict=True), context and context.fresh()
+            question,
+            config.model,
+            RolloutConfig(strict=True, operations=config.operations),
+            context and context.fresh(),
         )
         self.mistakes: set[int] = set()
         self.first_words: tuple[str, ...] = (
@@ -162,6 +178,19 @@ class _TraceWriter:
         if evidence is None or not (evidence.boxes or evidence.frames):
             raise NoTrace("no_evidence")
         return evidence
+
+    def planned(self) -> tuple[OperationSpec, ToolCall]:
+        """Return the first enabled operation that plans a call for the question, and this call."""
+        request = PlanRequest(
+            pictures=self.rollout.context.pictures,
+            sampling=self.rollout.context.sampling,
+            zoom_box=lambda box: zoom_box(box, self.config),
+        )
+        for spec in self.rollout.operations:
+            call = spec.plan(self.question, request) if spec.plan is not None else None
+            if call is not None:
+                return spec, call
+        raise NoTrace("no_operation")
 
     def subject(self, nth: int) -> str:
         subjects = self.evidence.subjects
@@ -234,14 +263,25 @@ class _TraceWriter:
     def select_words(self) -> str:
         return fill_template(self.rng, wording.SELECT, subject=self.subject(0))
 
+    def operation_words(self, spec: OperationSpec) -> str:
+        evidence = self.question.evidence
+        assert evidence is not None, "a planned call has evidence"
+        subjects = evidence.subjects or ("the part that matters",)
+        where = wording.describe_place(evidence.boxes[0]) if evidence.boxes else "picture"
+        return fill_template(
+            self.rng, spec.synthesis, subject=subjects[0], other=subjects[-1], where=where
+        )
+
     def finding(self, nth: int) -> str:
-        findings = self.evidence.findings or (f"it shows {self.question.answer[0]}",)
+        evidence = self.question.evidence
+        findings = (evidence and evidence.findings) or (f"it shows {self.question.answer[0]}",)
         return fill_template(self.rng, wording.FOUND, finding=findings[nth])
 
     def finish(self, kind: Kind) -> Trace:
         """Return the trace without times, so that the same seed gives the same bytes."""
         assert self.rollout.stop is not None, "the last turn of a trace answers"
         settings = RunSettings(
+            operations=self.config.operations,
             synthesis=SynthesisInfo(version=VERSION, kind=str(kind)),
             dialect=self.config.dialect.name,
             budgets=self.config.budgets,
@@ -359,6 +399,48 @@ def _text(writer: _TraceWriter) -> None:
     writer.answer(fill_template(writer.rng, wording.AT_ONCE, finding=finding))
 
 
+def _operation(writer: _TraceWriter) -> None:
+    spec, call = writer.planned()
+    _call_and_answer(writer, call, writer.operation_words(spec))
+
+
+def _operation_wrong(writer: _TraceWriter) -> None:
+    """Append a call that misses the evidence, and the right one."""
+    spec, call = writer.planned()
+    evidence, dialect = writer.question.evidence, writer.config.dialect
+    assert evidence is not None, "a planned call has evidence"
+    wrong = None
+    if spec.perturb is not None:
+        request = PerturbRequest(
+            evidence=evidence,
+            pictures=writer.rollout.context.pictures,
+            rng=writer.rng,
+            padding=dialect.padding,
+            rounding=dialect.grid.slack,
+        )
+        wrong = spec.perturb(call, request)
+    if wrong is None:
+        raise NoTrace("no_wrong_call")
+    writer.turn(writer.operation_words(spec), wrong, mistake=True)
+    subject = (evidence.subjects or ("the part that matters",))[0]
+    again = wording.MISSED_TIME if evidence.clip_indices else wording.MISSED
+    _call_and_answer(writer, call, fill_template(writer.rng, again, subject=subject))
+
+
+def _call_and_answer(writer: _TraceWriter, call: ToolCall, words: str) -> None:
+    observation = writer.turn(words, call)
+    assert observation is not None, "every call gives an observation"
+    if observation.error is not None:
+        raise NoTrace("refused_look", observation.text)
+    evidence = writer.question.evidence
+    num_findings = len(evidence.findings) if evidence is not None else 0
+    if len(set(evidence.findings) if evidence is not None else ()) < 2:
+        writer.answer(writer.finding(-1))
+        return
+    findings = [writer.finding(nth) for nth in range(num_findings)]
+    writer.answer(" ".join(findings))
+
+
 _WRITERS: dict[Kind, Callable[[_TraceWriter], None]] = {
     Kind.SINGLE: _single,
     Kind.WRONG_ONCE: lambda writer: _wrong(writer, 1),
@@ -367,6 +449,8 @@ _WRITERS: dict[Kind, Callable[[_TraceWriter], None]] = {
     Kind.RESELECT: _reselect,
     Kind.REFUSED: _refused,
     Kind.TEXT: _text,
+    Kind.OPERATION: _operation,
+    Kind.OPERATION_WRONG: _operation_wrong,
 }
 
 
@@ -427,7 +511,7 @@ def _box_in_crop(outer: Box, box: Box) -> Box:
 def _verify(trace: Trace, kind: Kind) -> None:
     if not is_right(trace):
         raise NoTrace("answer_does_not_score", f"{trace.answer!r}")
-    if kind is not Kind.TEXT and evidence_hit(trace) is not True:
+    if kind is not Kind.TEXT and evidence_hit(trace) is False:
         raise NoTrace("evidence_not_shown")
     refused = [turn for turn in trace.turns if turn.observation and turn.observation.error]
     if any(not turn.mistake for turn in refused):

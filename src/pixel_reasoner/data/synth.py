@@ -22,13 +22,13 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from pixel_reasoner.data.expert import (
     VERSION,
@@ -59,7 +59,7 @@ from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.store import TRACES, RunStore, manifest_path
 from pixel_reasoner.schema.question import MediaItem, Question, with_media_root
 from pixel_reasoner.schema.record import Record
-from pixel_reasoner.schema.settings import PixelBudgets
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, PixelBudgets
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.sources.base import MEDIA
 from pixel_reasoner.sources.pixelworld import (
@@ -80,6 +80,8 @@ TEXT_SHARE = round(2000 / 7500, 4)
 
 Unit = SceneUnit | Row | list[Row] | SourceUnit
 """a scene, a row of a data set, the rows of a scene, or a unit of a source whose rows workers build"""
+_WRONG_OPERATION_SHARE = 0.15
+"""share of traces with an operation that is off by default that start with a call that misses the evidence"""
 _CHECKPOINT_EVERY = 64
 """units between two checkpoints"""
 _MAX_EXAMPLES = 3
@@ -123,6 +125,16 @@ class SynthSettings(Record):
     """how questions about the text of documents are made; None: another source"""
     labelling: LabellerSettings | None = None
     """labeller that writes findings or questions; None: templates only"""
+    operations: tuple[str, ...] = DEFAULT_OPERATIONS
+    """names of the enabled operations; one that is off by default answers the questions for which it plans a call"""
+
+    @model_serializer(mode="wrap")
+    def _without_new_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Serialize settings that older runs do not have only if they differ from the default."""
+        fields: dict[str, Any] = handler(self)
+        if self.operations == DEFAULT_OPERATIONS:
+            fields.pop("operations", None)
+        return fields
 
     @property
     def quota(self) -> int:
@@ -138,6 +150,7 @@ class SynthSettings(Record):
             self.budgets,
             self.margin,
             self.min_side,
+            self.operations,
             names_pictures=self.documents is not None,
         )
 
@@ -419,6 +432,13 @@ def _trace_of_random_kind(
     expert = settings.expert
     if question.needs_look is False:
         return expert_trace(question, Kind.TEXT, rng, expert, context)
+    if settings.operations != DEFAULT_OPERATIONS:
+        wrong = settings.mistakes and rng.random() < _WRONG_OPERATION_SHARE
+        for kind in (*([Kind.OPERATION_WRONG] if wrong else []), Kind.OPERATION):
+            with suppress(NoTrace):
+                return expert_trace(question, kind, rng, expert, context)
+    if question.needs_look is None and question.reasoning and not _has_places(question):
+        return expert_trace(question, Kind.TEXT, rng, expert, context)
     if not settings.mistakes:
         return expert_trace(question, Kind.SINGLE, rng, expert, context)
     shares = VIDEO_SHARES if context.num_frames else PICTURE_SHARES
@@ -429,6 +449,12 @@ def _trace_of_random_kind(
         return expert_trace(question, kind, rng, expert, context)
     except NoTrace:
         return expert_trace(question, Kind.SINGLE, rng, expert, context)
+
+
+def _has_places(question: Question) -> bool:
+    """Return whether the default operations can show the evidence."""
+    evidence = question.evidence
+    return evidence is not None and bool(evidence.boxes or evidence.frames)
 
 
 # --- writing in order ---

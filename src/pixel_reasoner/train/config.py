@@ -19,7 +19,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Self, get_args
+from typing import Any, NamedTuple, Self
 
 from pixel_reasoner.deprecated import new_keys
 from pixel_reasoner.errors import InputError, UsageError
@@ -29,7 +29,7 @@ from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.trl_limits import check_options
 from pixel_reasoner.train.vllm.options import VllmOptions, check_vllm
-from pixel_reasoner.world import Family
+from pixel_reasoner.world import FAMILIES
 
 _SFT_MANAGED = {
     "output_dir": "out",
@@ -113,7 +113,7 @@ class SftRun:
     """steps between two validations (the model answers questions); 0: only at the end"""
     ask_count: int = 0
     """number of PixelWorld validation questions per family; 0: none"""
-    ask_families: tuple[str, ...] = get_args(Family)
+    ask_families: tuple[str, ...] = FAMILIES
     """PixelWorld families of these questions"""
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     """measurement of the run, under `[monitor]`"""
@@ -212,7 +212,7 @@ class RlRun:
     """steps between two validations; 0: only at the end"""
     ask_count: int = 0
     """number of PixelWorld validation questions per family; 0: none"""
-    ask_families: tuple[str, ...] = get_args(Family)
+    ask_families: tuple[str, ...] = FAMILIES
     """PixelWorld families of these questions"""
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     """measurement of the run, under `[monitor]`"""

@@ -22,9 +22,11 @@ from pixel_reasoner.data.synth import (
 )
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.endpoint_url import read_key
+from pixel_reasoner.rollout.usable import usable_operations
 from pixel_reasoner.runs.media_folders import note_media_folders
 from pixel_reasoner.schema.media_url import allow_media_urls, check_local
 from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.sources.base import (
     SOURCES,
     FileSource,
@@ -116,6 +118,8 @@ class SynthSpec:
     media_root: str | None = None
     """URL that relative media paths of own rows are relative to; None: the folder of their file"""
     labeller: LabellerSpec = LabellerSpec()
+    operations: tuple[str, ...] = DEFAULT_OPERATIONS
+    """names of the enabled operations"""
 
 
 def synthesize(
@@ -193,6 +197,7 @@ def _settings(spec: SynthSpec) -> SynthSettings:
         regions=spec.regions if spec.source == REGION_SOURCE else None,
         units_of_rows=_units_of_rows(spec) or None,
         documents=_document_settings(spec) if spec.source == TEXT_SOURCE else None,
+        operations=usable_operations(dialect, spec.operations),
         labelling=labeller_settings(
             spec.source, labeller.urls, labeller.model, labeller.analysis, labeller.max_calls
         ),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question
@@ -29,18 +30,19 @@ def build_question(scene: Scene, media_item: MediaItem) -> Question:
     rng = scene.rng("question")
     wanted = NEEDS_OPERATION if rng.random() < 0.5 else OVERVIEW
     by_kind: dict[str, list[Question]] = {}
+    other: dict[str, list[Question]] = {}
     for question in all_questions(scene, media_item):
         group, kind = question.category.split("/")
-        if group == wanted:
-            by_kind.setdefault(kind, []).append(question)
-    kind = rng.choice(sorted(by_kind))
-    return rng.choice(by_kind[kind])
+        kinds = by_kind if group == wanted else other
+        kinds.setdefault(kind, []).append(question)
+    kind = rng.choice(sorted(by_kind or other))
+    return rng.choice((by_kind or other)[kind])
 
 
 def all_questions(scene: Scene, media_item: MediaItem) -> Iterator[Question]:
     """Yield all questions about a scene, or a sample if there are very many. Wording depends on the seed of the scene."""
     rng = scene.rng("wording")
-    with_operation, overviews = _GENERATORS[scene.family]
+    with_operation, overviews = _generators()[scene.family]
     yield from with_operation(scene, media_item, rng)
     for number, one in enumerate(overviews(scene, rng), start=1):
         is_count = one.kind.startswith("count")
@@ -73,7 +75,7 @@ def _read_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> 
                 f"What {kind} does the {item.name} carry?",
             )
         )
-        yield _detail_question(scene, media_item, "read", text, item.glyph, [item])
+        yield detail_question(scene, media_item, "read", text, item.glyph, [item])
 
 
 def _page_read_questions(
@@ -89,7 +91,7 @@ def _page_read_questions(
         texts: tuple[str, ...] = (f"Which {kind} is {where}?", f"Read the {kind} {where}.")
         if item.shape == "print":
             texts = ("Which city does the small print name?", "Read the city in the small print.")
-        yield _detail_question(scene, media_item, "read", rng.choice(texts), item.glyph, [item])
+        yield detail_question(scene, media_item, "read", rng.choice(texts), item.glyph, [item])
 
 
 def _pair_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> Iterator[Question]:
@@ -105,7 +107,7 @@ def _pair_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> 
                 )
             )
             conclusion = f", so the {larger.name} carries the larger digit"
-            yield _detail_question(scene, media_item, "larger", text, larger.name, pair, conclusion)
+            yield detail_question(scene, media_item, "larger", text, larger.name, pair, conclusion)
         total = int(first.glyph) + int(second.glyph)
         text = rng.choice(
             (
@@ -114,7 +116,7 @@ def _pair_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> 
             )
         )
         conclusion = f", and {first.glyph} + {second.glyph} = {total}"
-        yield _detail_question(scene, media_item, "sum", text, str(total), pair, conclusion)
+        yield detail_question(scene, media_item, "sum", text, str(total), pair, conclusion)
 
 
 def _count_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> Iterator[Question]:
@@ -131,12 +133,12 @@ def _count_questions(scene: Scene, media_item: MediaItem, rng: random.Random) ->
         )
         marked = [int(item.glyph in DIGITS) for item in alike]
         conclusions = [f": {number} so far" for number in itertools.accumulate(marked)]
-        yield _detail_question(
+        yield detail_question(
             scene, media_item, "count", text, str(sum(marked)), alike, *conclusions
         )
 
 
-def _detail_question(
+def detail_question(
     scene: Scene,
     media_item: MediaItem,
     kind: str,
@@ -171,7 +173,7 @@ def _detail_question(
 # --- overview questions ---
 
 
-class _Overview(NamedTuple):
+class Overview(NamedTuple):
     """Overview question."""
 
     kind: str
@@ -180,7 +182,7 @@ class _Overview(NamedTuple):
     reasoning: str
 
 
-def _place_questions(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def place_questions(scene: Scene, rng: random.Random) -> Iterator[Overview]:
     """Yield questions about the relative position of two shapes."""
     pairs = list(itertools.permutations(scene.items, 2))
     rng.shuffle(pairs)
@@ -190,16 +192,16 @@ def _place_questions(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
                 f"the {first.name} is {first.x:.1f} from the left, the {second.name} {second.x:.1f}"
             )
             text = f"Is the {first.name} left or right of the {second.name}?"
-            yield _Overview("side", text, "left" if first.x < second.x else "right", reasoning)
+            yield Overview("side", text, "left" if first.x < second.x else "right", reasoning)
         if abs(first.y - second.y) >= _MIN_DISTANCE:
             reasoning = (
                 f"the {first.name} is {first.y:.1f} from the top, the {second.name} {second.y:.1f}"
             )
             text = f"Is the {first.name} above or below the {second.name}?"
-            yield _Overview("height", text, "above" if first.y < second.y else "below", reasoning)
+            yield Overview("height", text, "above" if first.y < second.y else "below", reasoning)
 
 
-def _number_questions(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _number_questions(scene: Scene, rng: random.Random) -> Iterator[Overview]:
     """Yield questions about the number of shapes, of one colour and in total."""
     yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
     colors = [item.color for item in scene.items]
@@ -213,10 +215,10 @@ def _number_questions(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
         yield counted if alike else counted._replace(reasoning=f"there is no {color} shape")
 
 
-def _page_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _page_overviews(scene: Scene, rng: random.Random) -> Iterator[Overview]:
     page = scene.page
     assert page is not None, "only pages have bands"
-    yield _Overview(
+    yield Overview(
         "heading", "What is the heading?", page.heading, f"the heading is {page.heading}"
     )
     absent = rng.choice([band for band in BANDS if band not in page.bands])
@@ -230,16 +232,16 @@ def _page_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     if parts["bar"]:
         tallest = min(parts["bar"], key=lambda item: item.y)
         reasoning = f"the tallest bar is the {tallest.name}"
-        yield _Overview("tallest", "What colour is the tallest bar?", tallest.color, reasoning)
+        yield Overview("tallest", "What colour is the tallest bar?", tallest.color, reasoning)
     if parts["point"]:
         first, *_, last = parts["point"]
         reasoning = f"the line goes from the {first.name} to the {last.name}"
-        yield _Overview(
+        yield Overview(
             "trend", "Does the line rise or fall?", "rises" if page.rising else "falls", reasoning
         )
 
 
-def _picture_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def picture_overviews(scene: Scene, rng: random.Random) -> Iterator[Overview]:
     yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
     present = rng.choice(scene.items)
     absent = rng.choice(
@@ -254,7 +256,7 @@ def _picture_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
         text = rng.choice((f"Is there a {name}?", f"Can you see a {name}?"))
         yield _exists(text, name, answer)
     largest = max(scene.items, key=lambda item: item.size)
-    yield _Overview(
+    yield Overview(
         "largest",
         "What colour is the largest shape?",
         largest.color,
@@ -263,7 +265,7 @@ def _picture_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     colors = [item.color for item in scene.items]
     for item in scene.items:
         if colors.count(item.color) == 1:
-            yield _Overview(
+            yield Overview(
                 "shape",
                 f"What shape is the {item.color} object?",
                 item.shape,
@@ -271,7 +273,7 @@ def _picture_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
             )
 
 
-def _clip_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _clip_overviews(scene: Scene, rng: random.Random) -> Iterator[Overview]:
     assert scene.ball is not None, "only clips have a ball"
     yield _count(scene.items, rng.choice(("How many cards appear?", "Count the cards.")))
     colors = {item.color for item in scene.items}
@@ -281,16 +283,16 @@ def _clip_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
         text = rng.choice((f"Is there a {color} card?", f"Can you see a {color} card?"))
         yield _exists(text, f"{color} card", answer)
     color = scene.ball.color
-    yield _Overview("ball", "What colour is the ball?", color, f"the ball is {color}")
+    yield Overview("ball", "What colour is the ball?", color, f"the ball is {color}")
     start, end = ("left", "right") if scene.ball.rightwards else ("right", "left")
     reasoning = f"the ball starts on the {start} and ends on the {end}"
-    yield _Overview("direction", "Does the ball move left or right?", end, reasoning)
+    yield Overview("direction", "Does the ball move left or right?", end, reasoning)
 
 
-def _count(items: Iterable[Item], text: str) -> _Overview:
+def _count(items: Iterable[Item], text: str) -> Overview:
     """Return a counting question whose reasoning names every item once."""
     named = [f"{number} {item.name}" for number, item in enumerate(sorted_by_name(items), 1)]
-    return _Overview("count", text, str(len(named)), ", ".join(named))
+    return Overview("count", text, str(len(named)), ", ".join(named))
 
 
 def sorted_by_name(items: Iterable[Item]) -> list[Item]:
@@ -298,17 +300,24 @@ def sorted_by_name(items: Iterable[Item]) -> list[Item]:
     return sorted(items, key=lambda item: (_COLORS.index(item.color), item.shape))
 
 
-def _exists(text: str, name: str, answer: str) -> _Overview:
+def _exists(text: str, name: str, answer: str) -> Overview:
     reasoning = f"there is {'a' if answer == 'yes' else 'no'} {name}"
-    return _Overview("exists", text, answer, reasoning)
+    return Overview("exists", text, answer, reasoning)
 
 
-_Detail = Callable[[Scene, MediaItem, random.Random], Iterator[Question]]
-_Overviews = Callable[[Scene, random.Random], Iterator[_Overview]]
-_GENERATORS: dict[Family, tuple[_Detail, _Overviews]] = {
-    "attribute": (_read_questions, _picture_overviews),
-    "relation": (_pair_questions, _place_questions),
-    "count": (_count_questions, _number_questions),
-    "infographic": (_page_read_questions, _page_overviews),
-    "video": (_read_questions, _clip_overviews),
-}
+Detail = Callable[[Scene, MediaItem, random.Random], Iterator[Question]]
+Overviews = Callable[[Scene, random.Random], Iterator[Overview]]
+
+
+@cache
+def _generators() -> dict[Family, tuple[Detail, Overviews]]:
+    from pixel_reasoner.world.operation_questions import OPERATION_GENERATORS
+
+    return {
+        "attribute": (_read_questions, picture_overviews),
+        "relation": (_pair_questions, place_questions),
+        "count": (_count_questions, _number_questions),
+        "infographic": (_page_read_questions, _page_overviews),
+        "video": (_read_questions, _clip_overviews),
+        **OPERATION_GENERATORS,
+    }

@@ -8,6 +8,14 @@ A scene is a description. `draw` renders it; `questions` generates questions wit
     infographic  a page with a heading, cards, bars, a line, a table and small print (`Page`)
     video        cards that are visible in some frames, and a moving ball
 
+Families for single operations, which `all` does not contain (`operation_scenes`, `operation_questions`):
+
+    turned       shapes whose characters are rotated by quarter turns
+    faint        shapes whose characters have nearly the colour of their shape
+    distance     shapes whose distances are compared
+    crowd        many small shapes to count
+    brief        cards that are visible between two sampled frames of a clip
+
 Not covered: photographs, running text, occluded objects.
 """
 
@@ -24,8 +32,23 @@ from pixel_reasoner.schema.record import Record
 VERSION = 1
 """incremented when a seed gives another scene; results of two versions are not comparable"""
 
-Family = Literal["attribute", "relation", "count", "infographic", "video"]
+Family = Literal[
+    "attribute",
+    "relation",
+    "count",
+    "infographic",
+    "video",
+    "turned",
+    "faint",
+    "distance",
+    "crowd",
+    "brief",
+]
 FAMILIES: tuple[Family, ...] = ("attribute", "relation", "count", "infographic", "video")
+"""families that `all` means"""
+OPERATION_FAMILIES: tuple[Family, ...] = ("turned", "faint", "distance", "crowd", "brief")
+"""families whose questions need an operation that is off by default"""
+CLIP_FAMILIES: tuple[Family, ...] = ("video", "brief")
 
 Split = Literal["train", "validation", "test"]
 SPLITS: dict[Split, tuple[int, int]] = {
@@ -72,8 +95,8 @@ class WorldParams(Record):
 
 
 DEFAULTS: dict[Family, WorldParams] = {
-    family: WorldParams(size_px=320 if family == "video" else 1024, detail_px=16)
-    for family in FAMILIES
+    family: WorldParams(size_px=320 if family in CLIP_FAMILIES else 1024, detail_px=16)
+    for family in (*FAMILIES, *OPERATION_FAMILIES)
 }
 """Sizes that fit the pixel budgets of the bundled model: a detail is less than 4 px high in its overview."""
 
@@ -92,6 +115,10 @@ class Item(NamedTuple):
     """a character; on a page a number or a word"""
     frames: tuple[int, ...] = ()
     """numbers of the frames that contain it, from 1; empty for pictures"""
+    quarter_turns: int = 0
+    """clockwise rotation of the character"""
+    contrast: float = 1.0
+    """contrast of the character to its shape, as a share of that of black or white"""
 
     @property
     def name(self) -> str:
@@ -113,9 +140,9 @@ class Ball(NamedTuple):
     size: float
     rightwards: bool
 
-    def x(self, frame: int) -> float:
+    def x(self, frame: int, num_frames: int = NUM_FRAMES) -> float:
         """Return the x coordinate of the centre in a frame (from 1), fraction of the canvas."""
-        progress = (frame - 0.5) / NUM_FRAMES
+        progress = (frame - 0.5) / num_frames
         return 0.1 + 0.8 * (progress if self.rightwards else 1 - progress)
 
 
@@ -139,6 +166,8 @@ class Scene(NamedTuple):
     items: tuple[Item, ...]
     ball: Ball | None = None
     page: Page | None = None
+    num_frames: int = NUM_FRAMES
+    """frames of a clip"""
 
     @property
     def id(self) -> str:
@@ -159,16 +188,24 @@ def make_scene(family: Family, seed: int, params: WorldParams | None = None) -> 
     >>> make_scene("attribute", 7) == make_scene("attribute", 7)
     True
     """
-    if family not in FAMILIES:
+    if family not in DEFAULTS:
         raise UsageError(
-            expected=f"a family of PixelWorld: {', '.join(FAMILIES)}",
+            expected=f"a family of PixelWorld: {', '.join(DEFAULTS)}",
             got=repr(family),
             fix="name one of these",
         )
     params = params or DEFAULTS[family]
     scene = Scene(family, seed, params, ())
     rng = scene.rng("scene")
-    if family == "video":
+    if family == "brief":
+        from pixel_reasoner.world.operation_scenes import BRIEF_FRAMES, brief_cards
+
+        scene = scene._replace(items=brief_cards(rng), ball=_ball(rng), num_frames=BRIEF_FRAMES)
+    elif family in OPERATION_FAMILIES:
+        from pixel_reasoner.world.operation_scenes import operation_shapes
+
+        scene = scene._replace(items=operation_shapes(family, rng))
+    elif family == "video":
         scene = scene._replace(items=_cards(rng), ball=_ball(rng))
     elif family == "infographic":
         page = _page(rng)
@@ -212,12 +249,12 @@ def split_seed(split: str, seed: int, index: int) -> int:
 
 def _any_shapes(rng: random.Random) -> tuple[Item, ...]:
     names = rng.sample([(c, s) for c in COLORS for s in SHAPES], rng.randint(3, MAX_SHAPES))
-    return _shapes(rng, names, LETTERS + DIGITS)
+    return shapes_at_places(rng, names, LETTERS + DIGITS)
 
 
 def _related_shapes(rng: random.Random) -> tuple[Item, ...]:
     names = rng.sample([(c, s) for c in COLORS for s in SHAPES], rng.randint(3, MAX_SHAPES))
-    return _shapes(rng, names, DIGITS)
+    return shapes_at_places(rng, names, DIGITS)
 
 
 def _counted_shapes(rng: random.Random) -> tuple[Item, ...]:
@@ -230,14 +267,16 @@ def _counted_shapes(rng: random.Random) -> tuple[Item, ...]:
     rng.shuffle(marks)
     mark = dict(zip(alike, marks, strict=True))
     rng.shuffle(names)
-    items = _shapes(rng, names, LETTERS + DIGITS)
+    items = shapes_at_places(rng, names, LETTERS + DIGITS)
     return tuple(i._replace(glyph=mark.get((i.color, i.shape), i.glyph)) for i in items)
 
 
-def _shapes(rng: random.Random, names: list[tuple[str, str]], glyphs: str) -> tuple[Item, ...]:
+def shapes_at_places(
+    rng: random.Random, names: list[tuple[str, str]], glyphs: str
+) -> tuple[Item, ...]:
     items = []
     for index, ((color, shape), (x, y)) in enumerate(
-        zip(names, _places(rng, len(names)), strict=True)
+        zip(names, sample_places(rng, len(names)), strict=True)
     ):
         # One shape is clearly the largest, so a question about it has one answer.
         size = rng.uniform(0.150, 0.165) if index == 0 else rng.uniform(0.095, 0.115)
@@ -253,7 +292,7 @@ _SHAPES_OF: dict[str, Callable[[random.Random], tuple[Item, ...]]] = {
 }
 
 
-def _places(rng: random.Random, count: int, apart: float = 0.2) -> list[tuple[float, float]]:
+def sample_places(rng: random.Random, count: int, apart: float = 0.2) -> list[tuple[float, float]]:
     """Return centres with a distance of at least `apart` in x or in y, so that no shape occludes another."""
     places: list[tuple[float, float]] = []
     num_tries = 0
