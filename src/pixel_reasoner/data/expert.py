@@ -32,6 +32,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from pixel_reasoner.data import wording
+from pixel_reasoner.data.regions import box_in_crop, wider_box
 from pixel_reasoner.data.wording import fill_template
 from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.media.context import MediaContext
@@ -39,12 +40,7 @@ from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.operations.base import OperationSpec, PerturbRequest, PlanRequest
 from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
-from pixel_reasoner.operations.zoom import (
-    ceil_to_step,
-    expand_box,
-    floor_to_step,
-    sample_off_target_box,
-)
+from pixel_reasoner.operations.zoom import expand_box, sample_off_target_box
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Evidence, Question
@@ -324,14 +320,16 @@ def _too_wide(writer: _TraceWriter) -> None:
         raise NoTrace("no_box")
     subject = writer.subject(0)
     close = zoom_box(boxes[0], writer.config)
-    wide = _wider_box(close, writer.rng)
+    wide = wider_box(close, writer.rng)
+    if wide is None:
+        raise NoTrace("no_room_for_a_wider_region")
     observation = writer.zoom(writer.zoom_words(0), wide, image)
     if not observation.pictures:
         raise NoTrace("refused_look", observation.text)
     crop = observation.pictures[0]
     words = fill_template(writer.rng, wording.TOO_WIDE, subject=subject)
     if writer.config.dialect.can_name_pictures:
-        writer.zoom(words, _box_in_crop(crop.box, close), crop.number)
+        writer.zoom(words, box_in_crop(crop.box, close), crop.number)
     else:
         writer.zoom(words, close, image)
     _remaining_evidence(writer)
@@ -479,30 +477,6 @@ def _box_without_evidence(
     if box is None:
         raise NoTrace("no_room_for_a_wrong_region")
     return box
-
-
-def _wider_box(close: Box, rng: random.Random) -> Box:
-    """Return a region, two to three times as wide and high, that contains another and is not the whole picture."""
-    sides = []
-    for low, high in ((close.x1, close.x2), (close.y1, close.y2)):
-        side = min((high - low) * rng.uniform(2, 3), 0.9)
-        if side < 1.5 * (high - low):
-            raise NoTrace("no_room_for_a_wider_region")
-        start = rng.uniform(max(0.0, high - side), min(low, 1 - side))
-        sides.append((floor_to_step(start), ceil_to_step(start + side)))
-    (x1, x2), (y1, y2) = sides
-    return Box(x1, y1, x2, y2)
-
-
-def _box_in_crop(outer: Box, box: Box) -> Box:
-    """Return a box of the picture in coordinates of an enclosing crop, rounded outwards: the inverse of `Box.within`."""
-    x1, y1, x2, y2 = box.relative_to(outer)
-    return Box(
-        max(0.0, floor_to_step(x1)),
-        max(0.0, floor_to_step(y1)),
-        min(1.0, ceil_to_step(x2)),
-        min(1.0, ceil_to_step(y2)),
-    )
 
 
 # --- verification ---

@@ -18,7 +18,8 @@ from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from pixel_reasoner.data.synth import SynthSettings, Unit, UnitResult, write_unit
+from pixel_reasoner.data.synth import SynthSettings, Unit, write_unit
+from pixel_reasoner.data.unit_files import UnitResult
 from pixel_reasoner.errors import EndpointError, PixelReasonerError, UsageError
 from pixel_reasoner.integrations.ray_cluster import RayOptions, is_missing
 from pixel_reasoner.integrations.ray_pool import ActorPool, Failure, Lost, Started, started

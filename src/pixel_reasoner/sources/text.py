@@ -16,7 +16,7 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -110,7 +110,7 @@ class TextSource(Source):
             UsageError: `ocr` is "always", and the extra is not installed.
         """
         del folder
-        from pixel_reasoner.media.ocr import is_ocr_installed
+        from pixel_reasoner.sources.documents.recognition import is_ocr_installed
 
         if self.ocr == "always" and not is_ocr_installed():
             raise UsageError(
@@ -211,7 +211,8 @@ def _document_files(data: Path) -> Iterator[Path]:
 
 def _page_groups(path: Path, name: str) -> Iterator[PageGroup | SkippedRow]:
     """Yield the groups of pages of a file, or the reason why it has none."""
-    from pixel_reasoner.media.images import is_document, picture_pages
+    from pixel_reasoner.media.documents import is_document
+    from pixel_reasoner.media.images import picture_pages
 
     try:
         pages: list[int | None] = list(picture_pages(path, DEFAULT_MEDIA_LIMITS))
@@ -241,28 +242,27 @@ def page_text(path: Path, page: int | None, ocr: str = "auto") -> PageText:
         PageError: an empty or dark page, no text, or OCR is needed and not installed.
         InputError: an unusable file.
     """
-    from pixel_reasoner.media import ocr as recognition
-    from pixel_reasoner.media.images import is_document, open_image
+    from pixel_reasoner.media.documents import is_document
+    from pixel_reasoner.media.images import open_image
     from pixel_reasoner.media.text_layer import text_layer
+    from pixel_reasoner.sources.documents import recognition
 
     layer = text_layer(path, DEFAULT_MEDIA_LIMITS, page) if is_document(path) else None
     if layer is not None and ocr != "always" and _is_text(layer):
         return layer
-    image = None
     if layer is None:
-        image = open_image(path, DEFAULT_MEDIA_LIMITS, page)
-    preview = layer.preview if layer is not None else recognition.preview(image)
+        picture = open_image(path, DEFAULT_MEDIA_LIMITS, page)
+        preview = recognition.preview(picture)
+    else:
+        picture, preview = None, layer.preview
     _check_visible(preview)
     if ocr == "never" or not recognition.is_ocr_installed():
         if layer is not None and layer.words:
             return layer
-        why = (
-            "OCR is switched off"
-            if ocr == "never"
-            else f"OCR is not installed: {install_command('ocr')}"
-        )
-        raise PageError("no_text_layer", f"no text layer, and {why}")
-    found = recognition.recognized_text(image or open_image(path, DEFAULT_MEDIA_LIMITS, page))
+        why = "switched off" if ocr == "never" else f"not installed: {install_command('ocr')}"
+        raise PageError("no_text_layer", f"no text layer, and OCR is {why}")
+    picture = picture or open_image(path, DEFAULT_MEDIA_LIMITS, page)
+    found = recognition.recognized_text(picture)
     if not found.words:
         raise PageError("no_text", "OCR finds no text")
     return found
@@ -274,7 +274,7 @@ def _is_text(layer: PageText) -> bool:
     return len(layer.words) >= _MIN_LAYER_WORDS and unreadable <= _MAX_UNREADABLE * len(layer.words)
 
 
-def _check_visible(preview: object) -> None:
+def _check_visible(preview: Any) -> None:
     import numpy as np
 
     pixels = np.asarray(preview)

@@ -16,10 +16,10 @@ from pixel_reasoner.data.synth import (
     MapUnits,
     SynthSettings,
     Unit,
-    pending_media_dir,
     scene_units,
     synthesize as write_traces,
 )
+from pixel_reasoner.data.unit_files import pending_media_dir
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.endpoint_url import read_key
 from pixel_reasoner.rollout.usable import usable_operations

@@ -29,7 +29,7 @@ MAX_ANSWER_WORDS = 6
 MAX_ANSWER_CHARS = 60
 _PLAIN_NUMBER = re.compile(r"-?\d{1,12}(\.\d{1,6})?")
 _UNQUOTABLE = re.compile(r"[\"“”„«»{}\\$^_~`|<>]")
-_BRACKETS = ("()", "[]", "（）", "「」")
+_BRACKETS = (("(", ")"), ("[", "]"), ("（", "）"), ("「", "」"))
 SENTENCE_END = ".,;:!?。，；：！？、"
 
 

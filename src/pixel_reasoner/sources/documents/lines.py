@@ -78,8 +78,16 @@ class Line:
             and len(self.text) <= MAX_LINE_CHARS
             and all(len(word.text) <= MAX_WORD_CHARS for word in self.words)
             and all(word.score >= MIN_OCR_SCORE for word in self.words)
+            and not self._is_cut
             and not (_UNREADABLE.search(self.text) or _MOJIBAKE.search(self.text))
         )
+
+    @cached_property
+    def _is_cut(self) -> bool:
+        """Whether a recognized line has single characters, which OCR cuts off: `Capita l`, `11 5`."""
+        single = (word.text for word in self.words if word.is_spaced and len(word.text) == 1)
+        is_recognized = any(word.score < 1 for word in self.words)
+        return is_recognized and any(one.isalnum() and one not in "aAI" for one in single)
 
 
 def page_lines(page: PageText) -> list[Line]:
