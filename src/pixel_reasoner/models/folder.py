@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pixel_reasoner.dialects import detect_dialect, get_dialect
+from pixel_reasoner.dialects.detect import FALLBACK
 from pixel_reasoner.errors import ModelError
 from pixel_reasoner.files import reason
 from pixel_reasoner.schema.record import Record
@@ -61,10 +62,19 @@ def folder_settings(
     if dialect is None and "dialect" not in settings.model_fields_set:
         config = config or _json(folder / "config.json")
         dialect = detect_dialect(str(folder), config, _template(folder)).name
+        if dialect == FALLBACK and config.get("model_type") and not settings.note:
+            settings = settings.model_copy(update={"note": _fallback_note(config["model_type"])})
     if dialect:
         settings = settings.model_copy(update={"dialect": dialect})
     return settings.model_copy(
         update={"budgets": budgets_for_processor(settings, _image_processor(folder))}
+    )
+
+
+def _fallback_note(model_type: Any) -> str:
+    return (
+        f"No dialect is known for model type {str(model_type)[:60]}: {FALLBACK} is used, with calls in JSON and boxes in "
+        "fractions; --dialect names another."
     )
 
 

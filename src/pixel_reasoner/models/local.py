@@ -19,9 +19,9 @@ from typing import Any, Self
 
 from transformers.utils import logging as transformers_logging
 
-from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.dialects import call_marks, get_dialect
 from pixel_reasoner.dialects.template_check import assert_template_supports, thought_problem
-from pixel_reasoner.errors import UsageError
+from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.models.api import (
     Completion,
     ContextFull,
@@ -120,7 +120,7 @@ class LocalModel:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.model = unwrap_peft(weights.eval())
-        self.kept_special_tokens: frozenset[str] = getattr(dialect, "special_tokens", frozenset())
+        self.kept_special_tokens: frozenset[str] = dialect.special_tokens | call_marks()
         self.decode = TokenDecoder(self.tokenizer, self.kept_special_tokens)
         self.is_supported_by_engine = is_supported(self.model)
         self._backend: GenerationBackend | None = None
@@ -193,6 +193,7 @@ class LocalModel:
         """Return the inputs of `forward` of the model: ids, masks and pixels of conversations, padded on the left."""
         texts = [self.render(conversation) for conversation in conversations]
         images = [collect_images(conversation) for conversation in conversations]
+        self._check_placeholders(texts, images)
         return self.processor(
             text=texts,
             images=images if any(images) else None,
@@ -200,6 +201,18 @@ class LocalModel:
             padding_side="left",
             return_tensors="pt",
         ).to(self.device)
+
+    def _check_placeholders(self, texts: Sequence[str], images: Sequence[Sequence[Any]]) -> None:
+        """Raise an error if the prompt of a conversation with pictures contains no placeholder of the processor."""
+        names = ("image_token", "boi_token", "fake_image_token")
+        marks = [one for name in names if (one := getattr(self.processor, name, None))]
+        for text, pictures in zip(texts, images, strict=True):
+            if pictures and marks and not any(str(mark) in text for mark in marks):
+                raise ModelError(
+                    expected=f"a chat template that writes {' or '.join(map(str, marks))} for a picture",
+                    got=f"{self.name}, whose prompt contains none for {len(pictures)} pictures",
+                    fix="copy chat template, tokenizer and processor of the original model into the folder again",
+                )
 
     def completion(
         self,

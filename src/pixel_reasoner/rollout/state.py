@@ -28,7 +28,7 @@ from pixel_reasoner.models.api import Completion, ContextFull, GenerationModel, 
 from pixel_reasoner.operations.registry import OperationSet
 from pixel_reasoner.rollout.hooks import TurnHook, build_hooks
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.schema.repairs import Repair
+from pixel_reasoner.schema.repairs import Repair, RepairKind
 from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings
 from pixel_reasoner.schema.trace import (
     CallErrorKind,
@@ -158,6 +158,10 @@ class Rollout:
             self.context.pictures,
             strict=self.config.strict,
         )
+        if completion.was_rejected and parsed.executable_calls:
+            number = parsed.calls.index(parsed.executable_calls[0])
+            repair = Repair(kind=RepairKind.REJECTED_BY_SERVER, call=number)
+            parsed = parsed.model_copy(update={"repairs": (repair, *parsed.repairs)})
         self.pending = pending = _PendingTurn(completion, parsed, seconds)
         if completion.truncated:
             self.stop = StopReason.MAX_NEW_TOKENS

@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pixel_reasoner.dialects import call_marks
 from pixel_reasoner.models.api import Messages, collect_images
+from pixel_reasoner.models.local_text import TokenDecoder
 from pixel_reasoner.schema.trace import Trace
 
 
@@ -124,6 +126,7 @@ class PromptEncoder:
     ) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
+        self._decode = TokenDecoder(self.tokenizer, call_marks())
         self.end_tokens = frozenset(end_tokens)
         self.template_options = template_options
         image_processor = processor.image_processor
@@ -148,11 +151,7 @@ class PromptEncoder:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of generated token ids, without the end token."""
-        kept = ids[:-1] if self.is_ended(ids) else ids
-        text: str = self.tokenizer.decode(
-            kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
+        return self._decode(list(ids[:-1] if self.is_ended(ids) else ids))
 
     def is_ended(self, ids: Sequence[int]) -> bool:
         """Return whether the last token ends a turn."""
