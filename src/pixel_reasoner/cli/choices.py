@@ -28,6 +28,8 @@ TEMPLATES = ("sft", "rl", "rows", "survey", "inspect")
 LESSON_FORMATS = ("html", "handout", "notebook", "h5p", "notes", "pptx", "strip", "gif")
 EXTENSIONS = ("operation", "dialect", "benchmark", "reward")
 """kinds of packages that `new` writes"""
+GRIDS = ("fractions", "fine_fractions", "thousandths", "thousandths_yx", "nines", "pixels")
+"""names in `dialects.proposal.BOX_GRIDS`"""
 
 CUT_MODES = ("exact", "fast")
 REDACTIONS = ("box", "pixelate", "blur")
