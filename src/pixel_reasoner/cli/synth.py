@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -86,6 +86,13 @@ class RowOptions:
         int | None,
         typer.Option(help="Number of the first frame in own rows: 0 or 1 [default: 1]"),
     ] = None
+
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of `SynthSpec` that the options set."""
+        fields = asdict(self)
+        del fields["media_url"]  # set for the process
+        return fields | {"allow_media": tuple(self.allow_media or ())}
 
 
 @dataclass(frozen=True)
@@ -247,22 +254,11 @@ def synth(
     spec = api.SynthSpec(
         source=source,
         out=out,
-        data=rows.data,
-        allow_media=tuple(rows.allow_media or ()),
-        media_root=rows.media_root,
-        families=rows.families,
-        count=rows.count,
-        per_scene=rows.per_scene,
-        seed=rows.seed,
-        box_unit=rows.box_unit,
-        box_format=rows.box_format,
-        frame_base=rows.frame_base,
+        **rows.fields(),
         shard=api.parse_shard(shard),
         workers=workers,
         model=model,
-        per_page=documents.per_page,
-        ocr=documents.ocr,
-        legible_px=documents.legible_px,
+        **asdict(documents),
         text_share=traces.text_share,
         error_share=traces.refused_share,
         mistakes=traces.mistakes,

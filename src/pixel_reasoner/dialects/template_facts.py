@@ -187,7 +187,8 @@ def _turns_with_call(**more: Any) -> Iterator[list[Message]]:
         result = {"name": "probe_tool", "tool_call_id": number}
         function = {"name": "probe_tool", "arguments": arguments}
         call = {"type": "function", "id": number, "function": function}
-        for content in ([], "", None):
+        contents: tuple[Any, ...] = ([], "", None)
+        for content in contents:
             said = {"role": "assistant", "content": content, "tool_calls": [call]} | more
             question = _message("user", _USER)
             yield [question, said, _message("tool", _RESULT, **result)]
