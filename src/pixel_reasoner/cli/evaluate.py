@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.choices import FAMILIES, SPLITS, choice_option, completing, tasks
+from pixel_reasoner.cli.choices import (
+    FAMILIES,
+    OPERATION_FAMILIES,
+    SPLITS,
+    choice_option,
+    completing,
+    tasks,
+)
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
     LocalOptions,
@@ -105,6 +112,13 @@ class DrawOptions:
         ),
     ] = None
     batch_size: Annotated[int, typer.Option(min=1, help="Number of concurrent questions.")] = 16
+    forced_answers: Annotated[
+        bool,
+        typer.Option(
+            "--forced-answers",
+            help="Also force an answer before and after each call, to measure which operations help and which hurt.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,9 @@ class WorldOptions:
 
     family: Annotated[
         str,
-        choice_option((*FAMILIES, "all"), "--family", "-f", help="Which scenes."),
+        choice_option(
+            (*FAMILIES, *OPERATION_FAMILIES, "all"), "--family", "-f", help="Which scenes."
+        ),
     ] = "attribute"
     split: Annotated[str, choice_option(SPLITS, "--split", help="Split of scene seeds.")] = "test"
     seed: Annotated[
@@ -270,6 +286,7 @@ def _eval_spec(
         scorer=api.parse_scorer(draw.scorer),
         compare=compare,
         perturb=world.disturb,
+        forced_answers=draw.forced_answers,
         allow_media=tuple(data.allow_media or ()),
         media_root=data.media_root,
         cache=draw.cache,

@@ -14,6 +14,7 @@ from pixel_reasoner.cli.choices import (
     ANALYSES,
     FAMILIES,
     OCR_MODES,
+    OPERATION_FAMILIES,
     choice_option,
     completing,
     sources,
@@ -22,10 +23,12 @@ from pixel_reasoner.cli.options import (
     AllowMediaOption,
     MediaRootOption,
     MediaUrlOption,
+    OperationOption,
     ShardOption,
     given_options,
     reject_options,
     with_groups,
+    with_operations,
 )
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.cli.ray import RayOptions, ray_cluster
@@ -61,7 +64,8 @@ class RowOptions:
         typer.Option(
             *("--families", "--family"),
             metavar="NAME,NAME|all",
-            help=f"Families of PixelWorld, separated by commas: {', '.join(FAMILIES)}.",
+            help=f"Families of PixelWorld, separated by commas: {', '.join(FAMILIES)}; for single operations also "
+            f"{', '.join(OPERATION_FAMILIES)}.",
         ),
     ] = "all"
     count: Annotated[
@@ -86,7 +90,6 @@ class RowOptions:
         int | None,
         typer.Option(help="Number of the first frame in own rows: 0 or 1 [default: 1]"),
     ] = None
-
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of `SynthSpec` that the options set."""
@@ -135,6 +138,19 @@ class TraceOptions:
         int,
         typer.Option(min=1, help="Maximum number of regions per picture (sa1b)."),
     ] = 3
+    operation: OperationOption = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return these options as fields of `SynthSpec`."""
+        return {
+            "text_share": self.text_share,
+            "error_share": self.refused_share,
+            "mistakes": self.mistakes,
+            "margin": self.margin,
+            "min_side": self.min_side,
+            "regions": self.regions,
+            "operations": with_operations(self.operation or ()),
+        }
 
 
 @dataclass(frozen=True)
@@ -259,12 +275,7 @@ def synth(
         workers=workers,
         model=model,
         **asdict(documents),
-        text_share=traces.text_share,
-        error_share=traces.refused_share,
-        mistakes=traces.mistakes,
-        margin=traces.margin,
-        min_side=traces.min_side,
-        regions=traces.regions,
+        **traces.fields(),
         labeller=labeller.spec(),
     )
     _print_summary(_synthesize(spec, cluster), out)

@@ -29,24 +29,27 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple
 
 from pixel_reasoner.data import wording
-from pixel_reasoner.data.regions import box_in_crop, wider_box
+from pixel_reasoner.data.regions import (
+    STEP,
+    ExpertConfig as ExpertConfig,
+    NoTrace as NoTrace,
+    box_in_crop,
+    wider_box,
+    zoom_box as zoom_box,
+)
 from pixel_reasoner.data.wording import fill_template
 from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion
-from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.operations.base import OperationSpec, PerturbRequest, PlanRequest
 from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
-from pixel_reasoner.operations.zoom import expand_box, sample_off_target_box
+from pixel_reasoner.operations.zoom import sample_off_target_box
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import (
-    DEFAULT_OPERATIONS,
-    PixelBudgets,
     RolloutConfig,
     RunSettings,
     SynthesisInfo,
@@ -57,8 +60,6 @@ from pixel_reasoner.scoring.grading import is_right
 
 VERSION = 2
 """incremented when a question and seed give another trace"""
-_STEP = 0.01
-"""resolution of box coordinates in calls: two decimals"""
 _OTHER_PICTURE_SHARE = 0.6
 """share of wrong first zooms into another picture, for questions about several"""
 
@@ -75,34 +76,6 @@ class Kind(StrEnum):
     TEXT = "text"
     OPERATION = "operation"
     OPERATION_WRONG = "operation_wrong"
-
-
-class ExpertConfig(NamedTuple):
-    """Dialect and pixel budgets of the traces, and size of zoomed regions."""
-
-    dialect: Dialect
-    budgets: PixelBudgets
-    margin: float = 0.25
-    """margin around the evidence on every side, as a fraction of the evidence's width and height"""
-    min_side: float = 0.12
-    """minimum width and height of a zoomed region, as a fraction of the picture"""
-    operations: tuple[str, ...] = DEFAULT_OPERATIONS
-    """names of the enabled operations"""
-    names_pictures: bool = False
-    """whether the words name the picture among several, and a mistake may be a zoom into another one"""
-
-    @property
-    def model(self) -> ScriptedModel:
-        """Scripted model with this dialect and these budgets."""
-        return ScriptedModel([""], dialect=self.dialect.name, budgets=self.budgets)
-
-
-class NoTrace(Exception):
-    """A question has no trace of a kind. `reason` is a short name for counts."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
 
 
 def expert_trace(
@@ -132,16 +105,6 @@ def expert_trace(
     trace = writer.finish(kind)
     _verify(trace, kind)
     return trace
-
-
-def zoom_box(evidence_box: Box, config: ExpertConfig) -> Box:
-    """Return the region to zoom into: the evidence with a margin, inside the picture, rounded to hundredths.
-
-    >>> from pixel_reasoner.dialects import COMPACT
-    >>> zoom_box(Box(0.0, 0.5, 0.1, 0.6), ExpertConfig(COMPACT, COMPACT.budgets))
-    Box(x1=0.0, y1=0.48, x2=0.15, y2=0.63)
-    """
-    return expand_box(evidence_box, config.margin, config.min_side)
 
 
 class _TraceWriter:
@@ -321,8 +284,6 @@ def _too_wide(writer: _TraceWriter) -> None:
     subject = writer.subject(0)
     close = zoom_box(boxes[0], writer.config)
     wide = wider_box(close, writer.rng)
-    if wide is None:
-        raise NoTrace("no_room_for_a_wider_region")
     observation = writer.zoom(writer.zoom_words(0), wide, image)
     if not observation.pictures:
         raise NoTrace("refused_look", observation.text)
@@ -370,7 +331,7 @@ def _refused(writer: _TraceWriter) -> None:
         if bad == "inverted":
             x1, x2 = x2, x1
         elif bad == "outside":
-            x2 = 1 + rng.randint(1, 20) * _STEP
+            x2 = 1 + rng.randint(1, 20) * STEP
         else:
             image = len(writer.rollout.context) + rng.randint(1, 3)
         writer.zoom(words, Box(x1, y1, x2, y2), image, mistake=True)

@@ -7,10 +7,8 @@
     DIR/summary.json     counts by kind, dropped rows by reason, traces per second
     DIR/.store/rows.txt  fingerprints of the source rows (`data.source_rows`), not for PixelWorld
 
-A run is a sequence of units of a source (a scene, or a row of a data set). The traces of a unit depend only on the unit
-and the
-settings, and units are written in order. So the bytes do not depend on the number of workers, and a killed run
-continues
+A run is a sequence of units of a source (a scene, or a row of a data set). The traces of a unit depend only on the unit and
+the settings, and units are written in order. So the bytes do not depend on the number of workers, and a killed run continues
 after the last unit of its last checkpoint (`runs.store`).
 """
 
@@ -414,7 +412,9 @@ def _trace_of_random_kind(
         for kind in (*([Kind.OPERATION_WRONG] if wrong else []), Kind.OPERATION):
             with suppress(NoTrace):
                 return expert_trace(question, kind, rng, expert, context)
-    if question.needs_look is None and question.reasoning and not _has_places(question):
+    evidence = question.evidence
+    has_places = evidence is not None and bool(evidence.boxes or evidence.frames)
+    if question.needs_look is None and question.reasoning and not has_places:
         return expert_trace(question, Kind.TEXT, rng, expert, context)
     if not settings.mistakes:
         return expert_trace(question, Kind.SINGLE, rng, expert, context)

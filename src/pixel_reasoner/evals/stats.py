@@ -11,6 +11,7 @@ strict_accuracy       accuracy if answers after a repaired call counted as wrong
 unparsed_rate         share of traces without an answer
 mean_operations       executed operations per trace
 new_tokens_per_question, seconds_per_question
+by_operation          calls, tokens and effect of each operation (`evals.operations`)
 
 Traces are parsed one at a time: only a few numbers of each are kept for the bootstrap.
 """
@@ -27,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pixel_reasoner.evals.intervals import intervals
+from pixel_reasoner.evals.operations import OperationNumbers
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.repairs import Repair, num_malformed_calls
 from pixel_reasoner.schema.trace import CallErrorKind, StopReason, Trace, Turn
@@ -275,6 +277,7 @@ class _Summary:
         self.stops: Counter[str] = Counter()
         self.failed: dict[str, str | None] = {}
         self.has_repeats = False
+        self.operations = OperationNumbers()
 
     def add(self, trace: Trace) -> None:
         if trace.stop is StopReason.FAILED:
@@ -284,6 +287,9 @@ class _Summary:
         self.stops[str(trace.stop)] += 1
         self.has_repeats |= bool(trace.sample)
         self.all.add(numbers)
+        grade = numbers.grade
+        is_right = None if grade is None else grade.outcome is Outcome.CORRECT
+        self.operations.add(trace, is_right=is_right)
         self.categories.add(category, numbers)
         if self.family_of is not None:
             family = self.family_of(trace)
@@ -299,6 +305,8 @@ class _Summary:
             "failed": self.failed,
             "by_category": self.categories.result(),
         }
+        if by_operation := self.operations.result():
+            summary["by_operation"] = by_operation
         if self.family_of is not None:
             summary["by_family"] = {
                 name: {**group.result(), "by_category": self.family_categories[name].result()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pixel_reasoner.media.sampling import spread
 from pixel_reasoner.operations.base import (
     CallRejected,
     MediaKind,
@@ -74,6 +73,8 @@ def zoom_time(context: MediaContext, start_frame: int, end_frame: int) -> Observ
         start_frame: The number of the frame at the start, from 1.
         end_frame: The number of the frame at the end, larger than start_frame.
     """
+    from pixel_reasoner.media.sampling import spread  # loads Pillow
+
     first, last = _ends(context, start_frame, end_frame)
     indices = _sampled_indices(context, first.medium)
     positions = _positions(context, first.medium)

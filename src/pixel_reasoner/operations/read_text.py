@@ -15,7 +15,7 @@ from pixel_reasoner.operations.base import (
 )
 from pixel_reasoner.operations.registry import operation
 from pixel_reasoner.operations.zoom import describe_box, perturb_box
-from pixel_reasoner.schema.geometry import WHOLE, Box
+from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import AnswerType, Question
 from pixel_reasoner.schema.trace import Observation, TextLine, ToolCall, Transform
 
@@ -43,10 +43,10 @@ def _plan(question: Question, request: PlanRequest) -> ToolCall | None:
 def _drawing(
     observation: Observation, bbox_2d: list[float], target_image: int = 1
 ) -> list[Drawing]:
-    del bbox_2d
-    boxes = [list(line.box) for line in observation.lines]
+    region = Box.of(bbox_2d)
+    boxes = [list(line.box.relative_to(region)) for line in observation.lines]
     marks = Transform(name="draw_marks", arguments={"marks": boxes})
-    return [Drawing(target_image, WHOLE, (marks,) if boxes else ())]
+    return [Drawing(target_image, region, (marks,) if boxes else ())]
 
 
 @operation(

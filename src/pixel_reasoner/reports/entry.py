@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pixel_reasoner.operations.base import call_as_written
+from pixel_reasoner.operations.registry import draw_result
 from pixel_reasoner.reports.facets import (
     Reason,
     compute_facets,
@@ -27,11 +28,17 @@ from pixel_reasoner.reports.schema import (
     PartEntry,
     PictureEntry,
     QuestionEntry,
+    RegionEntry,
     SourceEntry,
     TraceEntry,
     TurnEntry,
 )
-from pixel_reasoner.reports.steps import call_in_words, spaced_name, without_tags
+from pixel_reasoner.reports.steps import (
+    call_in_words,
+    result_in_words,
+    spaced_name,
+    without_tags,
+)
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import Question
@@ -133,7 +140,7 @@ def _trace_entry(asked: Asked, store: PictureStore, root: Path | None) -> TraceE
         media=tuple(_media(trace, store, root)),
         sources=tuple(_sources(trace, pictures, asked.box_kinds)),
         pictures=tuple(_pictures(trace, shown, pictures)),
-        turns=tuple(_turn(turn, number) for number, turn in shown),
+        turns=tuple(_turn(turn, number, pictures) for number, turn in shown),
         omitted_turns=omitted,
         mask=asked.mask,
     )
@@ -211,7 +218,8 @@ def _sources(
     used = {
         (one.medium, one.frame)
         for observation in trace.observations
-        for one in observation.pictures
+        for picture in observation.pictures
+        for one in picture.regions
         if tuple(one.box) != (0, 0, 1, 1)
     }
     for picture in trace.pictures:
@@ -257,6 +265,10 @@ def _picture(
             call_as_written(ToolCall(name=one.name, arguments=one.arguments))
             for one in picture.transforms
         ),
+        beside=tuple(
+            RegionEntry(medium=one.medium, frame=one.frame, box=_rounded(one.box))
+            for one in picture.beside
+        ),
         is_evidence=is_evidence,
         view=pictures.view(picture),
     )
@@ -270,20 +282,20 @@ def _rounded(box: Box) -> BoxFractions:
 # --- turns ---
 
 
-def _turn(turn: Turn, number: int) -> TurnEntry:
+def _turn(turn: Turn, number: int, pictures: TracePictures) -> TurnEntry:
     results = {one.call: one for one in turn.observations}
     parts: list[PartEntry] = []
     num_calls = 0
     for part in _parts(turn):
         if isinstance(part, ToolCall):
-            parts.append(PartEntry(call=_call(part, results.pop(num_calls, None))))
+            parts.append(PartEntry(call=_call(part, results.pop(num_calls, None), pictures)))
             num_calls += 1
         elif isinstance(part, Thought):
             if text := without_tags(part.thought):
                 parts.append(PartEntry(thought=_cut(text)))
         elif text := without_tags(part.text):
             parts.append(PartEntry(text=_cut(text)))
-    parts += [PartEntry(call=_call(None, one)) for one in results.values()]
+    parts += [PartEntry(call=_call(None, one, pictures)) for one in results.values()]
     shown = "\n".join(one.thought or one.text or "" for one in parts if one.call is None)
     return TurnEntry(
         number=number,
@@ -301,18 +313,22 @@ def _parts(turn: Turn) -> Sequence[Thought | Text | ToolCall]:
     return (Text(text=turn.text), *turn.parts)
 
 
-def _call(call: ToolCall | None, observation: Observation | None) -> CallEntry:
+def _call(
+    call: ToolCall | None, observation: Observation | None, pictures: TracePictures
+) -> CallEntry:
     words = _cut(call_in_words(call, observation))
     if observation is None:
         return CallEntry(words=words)
     numbers = tuple(picture.number for picture in observation.pictures)
     if numbers and not observation.error:
-        return CallEntry(words=words, pictures=numbers)
+        reply = _cut(observation.text) if observation.text else None
+        return CallEntry(words=words, pictures=numbers, reply=reply)
     return CallEntry(
         words=words,
         error=spaced_name(observation.error or ""),
-        reply=_cut(observation.text),
+        reply=_cut(result_in_words(observation)),
         pictures=numbers,
+        drawings=tuple(map(pictures.drawing, draw_result(call, observation))) if call else (),
     )
 
 

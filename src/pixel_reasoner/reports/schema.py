@@ -58,6 +58,14 @@ class SourceEntry(Record):
     """of each box of `evidence`; empty for annotated evidence"""
 
 
+class RegionEntry(Record):
+    """A further region that a picture shows."""
+
+    medium: int
+    frame: int | None = None
+    box: BoxFractions
+
+
 class PictureEntry(Record):
     """A picture in the context of the model."""
 
@@ -72,6 +80,8 @@ class PictureEntry(Record):
     source_px: Size
     seen_px: Size
     transforms: tuple[Plain, ...] = ()
+    beside: tuple[RegionEntry, ...] = ()
+    """regions that it shows after the one of `box`"""
     is_evidence: bool = False
     """whether it is an annotated evidence frame"""
     view: Image
@@ -105,6 +115,8 @@ class CallEntry(Record):
     """result as text, if it is not pictures"""
     pictures: tuple[int, ...] = ()
     """numbers of the returned pictures"""
+    drawings: tuple[Image, ...] = ()
+    """pictures on which a result that is text is drawn: what was measured, or read"""
 
 
 class PartEntry(Record):

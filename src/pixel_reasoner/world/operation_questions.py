@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 
 from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question
-from pixel_reasoner.world.questions import (
+from pixel_reasoner.world.question_parts import (
     NEEDS_OPERATION,
     Detail,
     Overview,
@@ -109,7 +109,7 @@ def _brief_questions(scene: Scene, media_item: MediaItem, rng: random.Random) ->
         )
 
 
-def _question(
+def _question(  # noqa: PLR0913 - the parts of a question
     scene: Scene,
     media_item: MediaItem,
     name: str,

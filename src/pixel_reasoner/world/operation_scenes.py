@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from pixel_reasoner.world.scene import (
+from pixel_reasoner.world.shapes import (
     COLORS,
     DIGITS,
     LETTERS,
     MAX_SHAPES,
     NUM_FRAMES,
     SHAPES,
-    Family,
     Item,
     sample_places,
     shapes_at_places,
@@ -28,7 +27,7 @@ _CROWD = (8, 14)
 _CROWD_DISTANCE = 0.14
 
 
-def operation_shapes(family: Family, rng: random.Random) -> tuple[Item, ...]:
+def operation_shapes(family: str, rng: random.Random) -> tuple[Item, ...]:
     """Return the shapes of a picture of a family."""
     return _SHAPES_OF[family](rng)
 
@@ -61,7 +60,7 @@ def _crowd(rng: random.Random) -> tuple[Item, ...]:
     return tuple(items)
 
 
-_SHAPES_OF: dict[Family, Callable[[random.Random], tuple[Item, ...]]] = {
+_SHAPES_OF: dict[str, Callable[[random.Random], tuple[Item, ...]]] = {
     "turned": _turned,
     "faint": _faint,
     "distance": _distance,

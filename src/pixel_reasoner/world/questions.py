@@ -10,18 +10,26 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
-from typing import NamedTuple
+from collections.abc import Iterator
 
-from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question
-from pixel_reasoner.world.scene import BANDS, COLORS, DIGITS, LETTERS, SHAPES, Family, Item, Scene
+from pixel_reasoner.schema.question import AnswerType, MediaItem, Question
+from pixel_reasoner.world.operation_questions import OPERATION_GENERATORS
+from pixel_reasoner.world.question_parts import (
+    NEEDS_OPERATION as NEEDS_OPERATION,
+    OVERVIEW as OVERVIEW,
+    Detail,
+    Overview,
+    Overviews,
+    count_question,
+    detail_question,
+    exists_question,
+    picture_overviews,
+    place_questions,
+    sorted_by_name as sorted_by_name,
+    text_type,
+)
+from pixel_reasoner.world.scene import BANDS, COLORS, DIGITS, LETTERS, Family, Scene
 
-_COLORS = list(COLORS)
-NEEDS_OPERATION = "needs_look"
-OVERVIEW = "overview"
-_MIN_DISTANCE = 0.2
-"""minimum distance of two shapes whose positions are compared, fraction of the picture"""
 _BAND_NAMES = {"cards": "row of cards", "bars": "bar chart", "line": "line chart", "table": "table"}
 
 
@@ -42,7 +50,7 @@ def build_question(scene: Scene, media_item: MediaItem) -> Question:
 def all_questions(scene: Scene, media_item: MediaItem) -> Iterator[Question]:
     """Yield all questions about a scene, or a sample if there are very many. Wording depends on the seed of the scene."""
     rng = scene.rng("wording")
-    with_operation, overviews = _generators()[scene.family]
+    with_operation, overviews = _GENERATORS[scene.family]
     yield from with_operation(scene, media_item, rng)
     for number, one in enumerate(overviews(scene, rng), start=1):
         is_count = one.kind.startswith("count")
@@ -51,15 +59,11 @@ def all_questions(scene: Scene, media_item: MediaItem) -> Iterator[Question]:
             text=one.text,
             media=(media_item,),
             answer=(one.answer,),
-            answer_type=AnswerType.NUMBER if is_count else _text_type(scene),
+            answer_type=AnswerType.NUMBER if is_count else text_type(scene),
             category=f"{OVERVIEW}/{one.kind}",
             needs_look=False,
             reasoning=one.reasoning,
         )
-
-
-def _text_type(scene: Scene) -> AnswerType:
-    return AnswerType.TEXT if scene.page is None else AnswerType.ANLS
 
 
 # --- questions that need an operation ---
@@ -121,7 +125,7 @@ def _pair_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> 
 
 def _count_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> Iterator[Question]:
     """Yield questions about the number of shapes of one colour with a digit."""
-    for color in _COLORS:
+    for color in COLORS:
         alike = [item for item in sorted_by_name(scene.items) if item.color == color]
         if len(alike) < 2:
             continue
@@ -138,72 +142,14 @@ def _count_questions(scene: Scene, media_item: MediaItem, rng: random.Random) ->
         )
 
 
-def detail_question(
-    scene: Scene,
-    media_item: MediaItem,
-    kind: str,
-    text: str,
-    answer: str,
-    items: Sequence[Item],
-    *conclusions: str,
-) -> Question:
-    """Return a question that needs an operation on some items. `conclusions` are appended to the last findings."""
-    readings = [f"the {item.name} carries {item.glyph}" for item in items]
-    more = [""] * (len(readings) - len(conclusions)) + list(conclusions)
-    evidence = Evidence(
-        frames=items[0].frames,
-        boxes=() if items[0].frames else tuple(item.box for item in items),
-        subjects=tuple(f"the {item.name}" for item in items),
-        findings=tuple(map("".join, zip(readings, more, strict=True))),
-    )
-    names = "-".join(f"{item.color}-{item.shape}" for item in items)
-    is_number = kind in ("sum", "count")
-    return Question(
-        id=f"{scene.id}-{kind}-{names}",
-        text=text,
-        media=(media_item,),
-        answer=(answer,),
-        answer_type=AnswerType.NUMBER if is_number else _text_type(scene),
-        category=f"{NEEDS_OPERATION}/{kind}",
-        needs_look=True,
-        evidence=evidence,
-    )
-
-
 # --- overview questions ---
-
-
-class Overview(NamedTuple):
-    """Overview question."""
-
-    kind: str
-    text: str
-    answer: str
-    reasoning: str
-
-
-def place_questions(scene: Scene, rng: random.Random) -> Iterator[Overview]:
-    """Yield questions about the relative position of two shapes."""
-    pairs = list(itertools.permutations(scene.items, 2))
-    rng.shuffle(pairs)
-    for first, second in pairs:
-        if abs(first.x - second.x) >= _MIN_DISTANCE:
-            reasoning = (
-                f"the {first.name} is {first.x:.1f} from the left, the {second.name} {second.x:.1f}"
-            )
-            text = f"Is the {first.name} left or right of the {second.name}?"
-            yield Overview("side", text, "left" if first.x < second.x else "right", reasoning)
-        if abs(first.y - second.y) >= _MIN_DISTANCE:
-            reasoning = (
-                f"the {first.name} is {first.y:.1f} from the top, the {second.name} {second.y:.1f}"
-            )
-            text = f"Is the {first.name} above or below the {second.name}?"
-            yield Overview("height", text, "above" if first.y < second.y else "below", reasoning)
 
 
 def _number_questions(scene: Scene, rng: random.Random) -> Iterator[Overview]:
     """Yield questions about the number of shapes, of one colour and in total."""
-    yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
+    yield count_question(
+        scene.items, rng.choice(("How many shapes are there?", "Count the shapes."))
+    )
     colors = [item.color for item in scene.items]
     several = next(color for color in colors if colors.count(color) > 1)
     one = rng.choice([color for color in colors if colors.count(color) == 1])
@@ -211,7 +157,7 @@ def _number_questions(scene: Scene, rng: random.Random) -> Iterator[Overview]:
     for color in (several, one, absent):
         text = rng.choice((f"How many {color} shapes are there?", f"Count the {color} shapes."))
         alike = [item for item in scene.items if item.color == color]
-        counted = _count(alike, text)._replace(kind="count_of_colour")
+        counted = count_question(alike, text)._replace(kind="count_of_colour")
         yield counted if alike else counted._replace(reasoning=f"there is no {color} shape")
 
 
@@ -225,10 +171,12 @@ def _page_overviews(scene: Scene, rng: random.Random) -> Iterator[Overview]:
     for band, answer in ((rng.choice(page.bands), "yes"), (absent, "no")):
         name = _BAND_NAMES[band]
         text = rng.choice((f"Is there a {name}?", f"Can you see a {name}?"))
-        yield _exists(text, name, answer)
+        yield exists_question(text, name, answer)
     parts = {kind: [i for i in scene.items if i.shape == kind] for kind in ("card", "bar", "point")}
     if parts["card"]:
-        yield _count(parts["card"], rng.choice(("How many cards are there?", "Count the cards.")))
+        yield count_question(
+            parts["card"], rng.choice(("How many cards are there?", "Count the cards."))
+        )
     if parts["bar"]:
         tallest = min(parts["bar"], key=lambda item: item.y)
         reasoning = f"the tallest bar is the {tallest.name}"
@@ -241,47 +189,15 @@ def _page_overviews(scene: Scene, rng: random.Random) -> Iterator[Overview]:
         )
 
 
-def picture_overviews(scene: Scene, rng: random.Random) -> Iterator[Overview]:
-    yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
-    present = rng.choice(scene.items)
-    absent = rng.choice(
-        [
-            (c, s)
-            for c in COLORS
-            for s in SHAPES
-            if all((c, s) != (i.color, i.shape) for i in scene.items)
-        ]
-    )
-    for name, answer in ((present.name, "yes"), (" ".join(absent), "no")):
-        text = rng.choice((f"Is there a {name}?", f"Can you see a {name}?"))
-        yield _exists(text, name, answer)
-    largest = max(scene.items, key=lambda item: item.size)
-    yield Overview(
-        "largest",
-        "What colour is the largest shape?",
-        largest.color,
-        f"the largest shape is the {largest.name}",
-    )
-    colors = [item.color for item in scene.items]
-    for item in scene.items:
-        if colors.count(item.color) == 1:
-            yield Overview(
-                "shape",
-                f"What shape is the {item.color} object?",
-                item.shape,
-                f"the {item.color} object is a {item.shape}",
-            )
-
-
 def _clip_overviews(scene: Scene, rng: random.Random) -> Iterator[Overview]:
     assert scene.ball is not None, "only clips have a ball"
-    yield _count(scene.items, rng.choice(("How many cards appear?", "Count the cards.")))
+    yield count_question(scene.items, rng.choice(("How many cards appear?", "Count the cards.")))
     colors = {item.color for item in scene.items}
     present = rng.choice(sorted(colors))
     absent = rng.choice(sorted(set(COLORS) - colors))
     for color, answer in ((present, "yes"), (absent, "no")):
         text = rng.choice((f"Is there a {color} card?", f"Can you see a {color} card?"))
-        yield _exists(text, f"{color} card", answer)
+        yield exists_question(text, f"{color} card", answer)
     color = scene.ball.color
     yield Overview("ball", "What colour is the ball?", color, f"the ball is {color}")
     start, end = ("left", "right") if scene.ball.rightwards else ("right", "left")
@@ -289,35 +205,11 @@ def _clip_overviews(scene: Scene, rng: random.Random) -> Iterator[Overview]:
     yield Overview("direction", "Does the ball move left or right?", end, reasoning)
 
 
-def _count(items: Iterable[Item], text: str) -> Overview:
-    """Return a counting question whose reasoning names every item once."""
-    named = [f"{number} {item.name}" for number, item in enumerate(sorted_by_name(items), 1)]
-    return Overview("count", text, str(len(named)), ", ".join(named))
-
-
-def sorted_by_name(items: Iterable[Item]) -> list[Item]:
-    """Return items sorted by colour and shape: a fixed order, independent of the positions."""
-    return sorted(items, key=lambda item: (_COLORS.index(item.color), item.shape))
-
-
-def _exists(text: str, name: str, answer: str) -> Overview:
-    reasoning = f"there is {'a' if answer == 'yes' else 'no'} {name}"
-    return Overview("exists", text, answer, reasoning)
-
-
-Detail = Callable[[Scene, MediaItem, random.Random], Iterator[Question]]
-Overviews = Callable[[Scene, random.Random], Iterator[Overview]]
-
-
-@cache
-def _generators() -> dict[Family, tuple[Detail, Overviews]]:
-    from pixel_reasoner.world.operation_questions import OPERATION_GENERATORS
-
-    return {
-        "attribute": (_read_questions, picture_overviews),
-        "relation": (_pair_questions, place_questions),
-        "count": (_count_questions, _number_questions),
-        "infographic": (_page_read_questions, _page_overviews),
-        "video": (_read_questions, _clip_overviews),
-        **OPERATION_GENERATORS,
-    }
+_GENERATORS: dict[Family, tuple[Detail, Overviews]] = {
+    "attribute": (_read_questions, picture_overviews),
+    "relation": (_pair_questions, place_questions),
+    "count": (_count_questions, _number_questions),
+    "infographic": (_page_read_questions, _page_overviews),
+    "video": (_read_questions, _clip_overviews),
+    **OPERATION_GENERATORS,
+}

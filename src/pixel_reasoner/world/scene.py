@@ -26,8 +26,18 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.record import Record
+from pixel_reasoner.world.operation_scenes import BRIEF_FRAMES, brief_cards, operation_shapes
+from pixel_reasoner.world.shapes import (
+    COLORS as COLORS,
+    DIGITS as DIGITS,
+    LETTERS as LETTERS,
+    MAX_SHAPES as MAX_SHAPES,
+    NUM_FRAMES as NUM_FRAMES,
+    SHAPES as SHAPES,
+    Item as Item,
+    shapes_at_places,
+)
 
 VERSION = 1
 """incremented when a seed gives another scene; results of two versions are not comparable"""
@@ -58,18 +68,6 @@ SPLITS: dict[Split, tuple[int, int]] = {
 }
 """First seed and end (exclusive) of each split."""
 
-COLORS = {
-    "red": (214, 40, 40),
-    "green": (38, 152, 66),
-    "blue": (36, 84, 210),
-    "yellow": (240, 200, 30),
-    "purple": (136, 52, 168),
-    "orange": (244, 124, 24),
-}
-SHAPES = ("circle", "square", "triangle", "diamond")
-LETTERS = "ACEFHJKLMNPRTUXY"
-DIGITS = "23456789"
-"""Easily confused characters (O and 0, I and 1, S and 5, ...) are left out."""
 WORDS = (
     *("Oslo", "Lima", "Bern", "Kyiv", "Doha", "Nuuk", "Suva", "Apia"),
     *("Cork", "Baku", "Lyon", "Pune", "Graz", "Metz", "Jena", "Vigo"),
@@ -80,8 +78,6 @@ BANDS = ("cards", "bars", "line", "table")
 FONTS = 3
 """number of fonts; a page uses one"""
 
-NUM_FRAMES = 16
-MAX_SHAPES = 6
 MAX_CARDS = 3
 
 
@@ -99,37 +95,6 @@ DEFAULTS: dict[Family, WorldParams] = {
     for family in (*FAMILIES, *OPERATION_FAMILIES)
 }
 """Sizes that fit the pixel budgets of the bundled model: a detail is less than 4 px high in its overview."""
-
-
-class Item(NamedTuple):
-    """A shape of a picture, a card of a clip or a part of a page, with its text."""
-
-    color: str
-    shape: str
-    x: float
-    """centre, fraction of the canvas"""
-    y: float
-    size: float
-    """diameter or side, fraction of the canvas; on a page the side of a square around the text"""
-    glyph: str
-    """a character; on a page a number or a word"""
-    frames: tuple[int, ...] = ()
-    """numbers of the frames that contain it, from 1; empty for pictures"""
-    quarter_turns: int = 0
-    """clockwise rotation of the character"""
-    contrast: float = 1.0
-    """contrast of the character to its shape, as a share of that of black or white"""
-
-    @property
-    def name(self) -> str:
-        """Name in questions: `red circle`, `blue card`."""
-        return f"{self.color} {self.shape}"
-
-    @property
-    def box(self) -> Box:
-        """Region that the item covers."""
-        half = self.size / 2
-        return Box(self.x - half, self.y - half, self.x + half, self.y + half)
 
 
 class Ball(NamedTuple):
@@ -198,12 +163,8 @@ def make_scene(family: Family, seed: int, params: WorldParams | None = None) -> 
     scene = Scene(family, seed, params, ())
     rng = scene.rng("scene")
     if family == "brief":
-        from pixel_reasoner.world.operation_scenes import BRIEF_FRAMES, brief_cards
-
         scene = scene._replace(items=brief_cards(rng), ball=_ball(rng), num_frames=BRIEF_FRAMES)
     elif family in OPERATION_FAMILIES:
-        from pixel_reasoner.world.operation_scenes import operation_shapes
-
         scene = scene._replace(items=operation_shapes(family, rng))
     elif family == "video":
         scene = scene._replace(items=_cards(rng), ball=_ball(rng))
@@ -271,39 +232,11 @@ def _counted_shapes(rng: random.Random) -> tuple[Item, ...]:
     return tuple(i._replace(glyph=mark.get((i.color, i.shape), i.glyph)) for i in items)
 
 
-def shapes_at_places(
-    rng: random.Random, names: list[tuple[str, str]], glyphs: str
-) -> tuple[Item, ...]:
-    items = []
-    for index, ((color, shape), (x, y)) in enumerate(
-        zip(names, sample_places(rng, len(names)), strict=True)
-    ):
-        # One shape is clearly the largest, so a question about it has one answer.
-        size = rng.uniform(0.150, 0.165) if index == 0 else rng.uniform(0.095, 0.115)
-        items.append(Item(color, shape, x, y, size, rng.choice(glyphs)))
-    rng.shuffle(items)
-    return tuple(items)
-
-
 _SHAPES_OF: dict[str, Callable[[random.Random], tuple[Item, ...]]] = {
     "attribute": _any_shapes,
     "relation": _related_shapes,
     "count": _counted_shapes,
 }
-
-
-def sample_places(rng: random.Random, count: int, apart: float = 0.2) -> list[tuple[float, float]]:
-    """Return centres with a distance of at least `apart` in x or in y, so that no shape occludes another."""
-    places: list[tuple[float, float]] = []
-    num_tries = 0
-    while len(places) < count:
-        x, y = round(rng.uniform(0.1, 0.9), 4), round(rng.uniform(0.1, 0.9), 4)
-        if all(max(abs(x - u), abs(y - v)) >= apart for u, v in places):
-            places.append((x, y))
-        num_tries += 1
-        if num_tries % 200 == 0:  # the current placement may leave no room
-            places.clear()
-    return places
 
 
 def _cards(rng: random.Random) -> tuple[Item, ...]:

@@ -66,7 +66,7 @@ def _words(line: _ocr.Line, size: Size) -> Iterator[Word]:
     width, height = (line.box.x2 - line.box.x1) * size[0], (line.box.y2 - line.box.y1) * size[1]
     if len(line.text) > 1 and height > _MAX_LINE_ASPECT * width:
         return
-    edges = _edges(line, size)
+    edges = _edges(line)
     at = 0
     pad = _PADDING * height / size[0]
     last = " "
@@ -112,13 +112,10 @@ def _runs(text: str) -> Iterator[str]:
         yield text[start:]
 
 
-def _edges(line: _ocr.Line, size: Size) -> Sequence[tuple[float, float]]:
+def _edges(line: _ocr.Line) -> Sequence[tuple[float, float]]:
     """Return the left and right edge of each character that is no blank, as fractions of the picture."""
-    letters = "".join(line.text.split())
-    if "".join(one.text for one in line.characters) == letters and len(line.characters) == len(
-        letters
-    ):
-        return [(one.left / size[0], one.right / size[0]) for one in line.characters]
+    if len(line.edges) == len("".join(line.text.split())):
+        return line.edges
     step = (line.box.x2 - line.box.x1) / max(1, len(line.text))  # unknown: characters of one width
     places = [number for number, one in enumerate(line.text) if not one.isspace()]
     return [(line.box.x1 + step * at, line.box.x1 + step * (at + 1)) for at in places]
