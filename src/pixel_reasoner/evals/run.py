@@ -88,7 +88,9 @@ class Evaluation(NamedTuple):
     cache: ResponseCache | None = None
     """cached answers of earlier runs"""
     strategy: str = SINGLE
-    """name of the strategy that combines rollouts into one answer"""
+    """strategy that combines rollouts into one answer: its name, and options as `NAME:key=value,key=value`"""
+    calibration: Path | None = None
+    """file that calibrates the confidence of the strategy"""
 
 
 def evaluate(
@@ -248,6 +250,7 @@ class _Asking:
             self.evaluation.model,
             self.config,
             batch_size=self.evaluation.batch_size,
+            calibration=self.evaluation.calibration,
         )
         for trace in asked:
             if self.evaluation.cache is not None:

@@ -295,6 +295,17 @@ class MediaContext:
         """Add sampled frames again, usually at a larger size. `frames` are numbers among the sampled frames, from 1."""
         return [self.add_region(self.frames[frame], budget=budget) for frame in frames]
 
+    def of_region(self, number: int, box: Box, budget: Budget = "picture") -> Self:
+        """Return a context of the same media whose only picture, number 1, is a region of a picture.
+
+        Its rollouts cannot be replayed from a trace: strategies use it for probes.
+        """
+        context = self.fork()
+        region = context.add_region(number, box, budget=budget)
+        context.pictures = [region.model_copy(update={"number": 1})]
+        context.frames, context._views = {}, {}
+        return context
+
     def _add_source(self, source: Source) -> None:
         kind = "picture" if source.key.frame is None else "frame"
         picture = self._add(source.key, kind, time_s=source.time_s)

@@ -1,0 +1,207 @@
+"""Accuracy against tokens of all strategies, gain of a majority vote, calibration, and adaptive pixel budgets, on PixelWorld.
+
+.venv/bin/python benchmarks/strategies.py ask [NAME ...]     # asks what is missing; can be killed and continued
+.venv/bin/python benchmarks/strategies.py report             # writes dev/strategies.json from the finished runs
+.venv/bin/python docs/strategies_plot.py                     # draws docs/strategies.svg from it
+
+Questions that need an operation, of scenes of the test split; the calibration is fitted on scenes of the validation split. The
+model without tool calls is the bundled model with operations off. Runs are in runs/strategies.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pixel_reasoner import api
+from pixel_reasoner.evals.intervals import interval, sign_test
+from pixel_reasoner.evals.run import Evaluation, run_questions
+from pixel_reasoner.evals.stats import get_cluster
+from pixel_reasoner.rollout.usage import answer_usage
+from pixel_reasoner.runs.folder import load_run
+from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
+from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.scoring.confidence import (
+    expected_calibration_error,
+    fit_calibration,
+    reliability,
+)
+from pixel_reasoner.scoring.grading import Outcome, grade_reply
+from pixel_reasoner.workflows.world import WorldSpec
+from pixel_reasoner.world import FAMILIES, render
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "runs" / "strategies"
+OUT = ROOT / "dev" / "strategies.json"
+PICTURE_FAMILIES = tuple(family for family in FAMILIES if family != "video")
+
+
+class Variant(NamedTuple):
+    """One run: a strategy with its settings, and the questions."""
+
+    name: str
+    strategy: str = "single"
+    operations: bool = True
+    temperature: float = 0.0
+    split: str = "test"
+    per_family: int = 100
+    families: tuple[str, ...] = tuple(FAMILIES)
+
+
+SAMPLED = {"temperature": 0.8}
+SMALL = {"per_family": 50, "families": PICTURE_FAMILIES}
+OFF = {"operations": False, **SMALL}
+VARIANTS = (
+    Variant("greedy"),
+    Variant("majority-8", "majority_vote:k=8", **SAMPLED),
+    Variant("greedy-off", **OFF),
+    Variant("proposals-off", "proposals", **OFF),
+    Variant("best_of_crops-off", "best_of_crops", **OFF),
+    Variant("tiling-off", "tiling", **OFF),
+    Variant("majority-8-validation", "majority_vote:k=8", split="validation", **SAMPLED),
+    Variant("majority-8-off", "majority_vote:k=8", **OFF, **SAMPLED),
+    Variant("tree_search-off", "tree_search", **OFF),
+    Variant("best_of_crops", "best_of_crops", **SMALL),
+    Variant("proposals", "proposals", **SMALL),
+    Variant("tiling", "tiling", **SMALL),
+    Variant("tree_search", "tree_search", **SMALL),
+)
+
+
+def questions(variant: Variant) -> list[Question]:
+    """Return the questions of a variant. Its scenes are rendered once."""
+    found: list[Question] = []
+    for family in variant.families:
+        path = RUNS / f"{variant.split}-{family}.jsonl"
+        media = RUNS / f"media-{variant.split}"
+        if not path.exists():
+            scenes = WorldSpec(family=family, count=260, split=variant.split).scenes(family)
+            asked = [one for one in render(scenes, media) if one.needs_look]
+            path.write_text("".join(one.to_line() + "\n" for one in asked))
+        lines = path.read_text().splitlines()[: variant.per_family]
+        found += [with_media_root(Question.from_line(line), media.absolute()) for line in lines]
+    return found
+
+
+def ask(names: list[str]) -> None:
+    """Ask the questions of all variants, or of some."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    model = api.load_model(api.ModelSpec("tiny"))
+    for variant in VARIANTS:
+        if names and variant.name not in names:
+            continue
+        started = time.perf_counter()
+        config = RolloutConfig(
+            operations=variant.operations,
+            sampling=SamplingParams(max_new_tokens=128, temperature=variant.temperature),
+        )
+        task = {"name": "strategies", "strategy": variant.strategy, "variant": variant.name}
+        evaluation = Evaluation(
+            questions(variant), model, config, task, batch_size=8, strategy=variant.strategy
+        )
+        run_questions(evaluation, RUNS / variant.name)
+        print(variant.name, f"{time.perf_counter() - started:.0f} s", flush=True)
+
+
+# --- numbers ---
+
+
+def is_right(trace: Trace) -> bool:
+    """Return whether the answer of a trace is right."""
+    found = grade_reply(trace)
+    return found is not None and found.outcome is Outcome.CORRECT
+
+
+def measure(traces: list[Trace]) -> dict[str, Any]:
+    """Return accuracy with its interval, and mean cost per answer."""
+    usages = [answer_usage(trace) for trace in traces]
+    accuracy = interval(
+        [float(is_right(trace)) for trace in traces],
+        [get_cluster(trace.question) for trace in traces],
+    )
+    by_family: dict[str, list[bool]] = {}
+    for trace in traces:
+        by_family.setdefault(trace.question.id.partition("-")[0], []).append(is_right(trace))
+
+    def mean(name: str) -> float:
+        return round(sum(getattr(one, name) for one in usages) / len(usages), 2)
+
+    names = ("num_rollouts", "prompt_tokens", "new_tokens", "visual_tokens", "generate_s")
+    return {
+        "questions": len(traces),
+        "accuracy": accuracy and accuracy.as_dict(),
+        "by_family": {name: round(sum(one) / len(one), 4) for name, one in by_family.items()},
+        **{name: mean(name) for name in names},
+    }
+
+
+def difference(first: list[Trace], second: list[Trace]) -> dict[str, Any]:
+    """Return the paired difference of the accuracy of two runs over their common questions."""
+    others = {trace.question.id: is_right(trace) for trace in second}
+    pairs = [(trace, others[trace.question.id]) for trace in first if trace.question.id in others]
+    values = [float(is_right(trace)) - other for trace, other in pairs]
+    clusters = [get_cluster(trace.question) for trace, _ in pairs]
+    found = interval(values, clusters, least=-1.0)
+    assert found is not None, "the runs have common questions"
+    return {**found.as_dict(), "questions": len(pairs), "p": sign_test(values, clusters)}
+
+
+def calibration(fitted_on: list[Trace], tested_on: list[Trace]) -> dict[str, Any]:
+    """Return the ECE of a confidence before and after a calibration that was fitted on other questions."""
+    raw, right = confidences(fitted_on)
+    fitted = fit_calibration(raw, right, strategy="majority_vote:k=8")
+    raw, right = confidences(tested_on)
+    calibrated = [fitted.apply(one) for one in raw]
+    return {
+        "fitted_on": len(fitted_on),
+        "tested_on": len(raw),
+        "ece_raw": expected_calibration_error(raw, right),
+        "ece_calibrated": expected_calibration_error(calibrated, right),
+        "levels": [list(fitted.thresholds), [round(one, 4) for one in fitted.values]],
+        "reliability": [one._asdict() for one in reliability(calibrated, right)],
+    }
+
+
+def confidences(traces: list[Trace]) -> tuple[list[float], list[bool]]:
+    """Return the raw confidence of each answer, and whether it is right."""
+    records = [(trace.strategy, is_right(trace)) for trace in traces]
+    known = [
+        (one.confidence, right) for one, right in records if one and one.confidence is not None
+    ]
+    return [confidence for confidence, _ in known], [right for _, right in known]
+
+
+def report() -> None:
+    """Write the numbers of all finished runs."""
+    runs = {
+        one.name: list(load_run(RUNS / one.name))
+        for one in VARIANTS
+        if (RUNS / one.name / "traces.jsonl").exists()
+    }
+    found: dict[str, Any] = {
+        "machine": f"{platform.machine()}, 2 cores shared with other work",
+        "variants": {
+            one.name: {**one._asdict(), **measure(runs[one.name])}
+            for one in VARIANTS
+            if one.name in runs
+        },
+        "differences": {},
+    }
+    for name, base in (("majority-8", "greedy"), *((one.name, "greedy-off") for one in VARIANTS)):
+        is_off = name.endswith("-off") and name != base
+        if name in runs and base in runs and (is_off or base == "greedy"):
+            found["differences"][f"{name} - {base}"] = difference(runs[name], runs[base])
+    if {"majority-8", "majority-8-validation"} <= runs.keys():
+        found["calibration"] = calibration(runs["majority-8-validation"], runs["majority-8"])
+    OUT.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    command, *rest = sys.argv[1:] or ["report"]
+    ask(rest) if command == "ask" else report()
