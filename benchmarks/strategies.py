@@ -38,6 +38,8 @@ from pixel_reasoner.world import FAMILIES, render
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "strategies"
 OUT = ROOT / "dev" / "strategies.json"
+NUM_SCENES = {"test": 260, "validation": 150}
+"""scenes of each family, about half of which have a question that needs an operation"""
 PICTURE_FAMILIES = tuple(family for family in FAMILIES if family != "video")
 
 
@@ -54,7 +56,7 @@ class Variant(NamedTuple):
 
 
 SAMPLED = {"temperature": 0.8}
-SMALL = {"per_family": 50, "families": PICTURE_FAMILIES}
+SMALL = {"per_family": 40, "families": PICTURE_FAMILIES}
 OFF = {"operations": False, **SMALL}
 VARIANTS = (
     Variant("greedy"),
@@ -63,7 +65,9 @@ VARIANTS = (
     Variant("proposals-off", "proposals", **OFF),
     Variant("best_of_crops-off", "best_of_crops", **OFF),
     Variant("tiling-off", "tiling", **OFF),
-    Variant("majority-8-validation", "majority_vote:k=8", split="validation", **SAMPLED),
+    Variant(
+        "majority-8-validation", "majority_vote:k=8", split="validation", per_family=60, **SAMPLED
+    ),
     Variant("majority-8-off", "majority_vote:k=8", **OFF, **SAMPLED),
     Variant("tree_search-off", "tree_search", **OFF),
     Variant("best_of_crops", "best_of_crops", **SMALL),
@@ -80,7 +84,9 @@ def questions(variant: Variant) -> list[Question]:
         path = RUNS / f"{variant.split}-{family}.jsonl"
         media = RUNS / f"media-{variant.split}"
         if not path.exists():
-            scenes = WorldSpec(family=family, count=260, split=variant.split).scenes(family)
+            scenes = WorldSpec(
+                family=family, count=NUM_SCENES[variant.split], split=variant.split
+            ).scenes(family)
             asked = [one for one in render(scenes, media) if one.needs_look]
             path.write_text("".join(one.to_line() + "\n" for one in asked))
         lines = path.read_text().splitlines()[: variant.per_family]

@@ -11,6 +11,7 @@ import typer
 from pixel_reasoner.cli.choices import FAMILIES, SPLITS, choice_option, completing, tasks
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
+    CalibrationOption,
     LocalOptions,
     MaxTurnsOption,
     MediaRootOption,
@@ -87,8 +88,18 @@ class DrawOptions:
     ] = None
     limit_seed: Annotated[int, typer.Option(help="Random seed of that draw.")] = 0
     strict: StrictOption = False
-    samples: Annotated[int, typer.Option(min=1, help="Answers per question: avg@k and pass@k.")] = 1
+    samples: Annotated[
+        int, typer.Option(min=1, help="Answers per question: avg@k, maj@k and pass@k.")
+    ] = 1
     strategy: StrategyOption = "single"
+    calibration: CalibrationOption = None
+    fit_calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fit the confidence of --strategy to the grades of this run and write it to this file, for --calibration.",
+        ),
+    ] = None
     temperature: TemperatureOption = 0.0
     sample_seed: SamplingSeedOption = 0
     shard: Annotated[
@@ -267,6 +278,8 @@ def _eval_spec(
         shard=api.parse_shard(draw.shard),
         samples=draw.samples,
         strategy=draw.strategy,
+        calibration=draw.calibration,
+        fit_calibration=draw.fit_calibration,
         scorer=api.parse_scorer(draw.scorer),
         compare=compare,
         perturb=world.disturb,

@@ -76,10 +76,19 @@ StrategyOption = Annotated[
     str,
     typer.Option(
         "--strategy",
-        metavar="NAME",
+        metavar="NAME[:KEY=VALUE,...]",
         autocompletion=completing(strategies),
-        help="How rollouts become one answer: single, majority_vote (the most frequent answer of 5 rollouts; needs a "
-        "--temperature above 0), or of a plug-in.",
+        help="How rollouts become one answer, with options: single; majority_vote:k=5 (the most frequent answer; needs a "
+        "--temperature above 0); tiling:tiles=2; best_of_crops:tiles=3,overlap=0.2; proposals:source=difference,k=8,side=0.2 "
+        "(or source=ocr); tree_search:depth=3,overlap=0.3,nodes=32; or of a plug-in.",
+    ),
+]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE",
+        help="Calibrate the confidence of --strategy with a file of `eval --fit-calibration`.",
     ),
 ]
 MaxTurnsOption = Annotated[

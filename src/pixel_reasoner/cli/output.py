@@ -29,8 +29,14 @@ SUMMARY_COLUMNS = {
     "repaired_rate": "repaired",
     "unparsed_rate": "unparsed",
     "mean_operations": "operations",
+    "rollouts_per_question": "rollouts",
+    "tokens_per_question": "tokens",
+    "visual_tokens_per_question": "visual",
+    "seconds_per_question": "s",
 }
 """metric -> column title"""
+COSTS = ("tokens_per_question", "visual_tokens_per_question", "seconds_per_question")
+"""metrics of the cost of an answer"""
 
 
 def print_line(*parts: str | tuple[str, str]) -> None:
@@ -160,13 +166,15 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     groups = {"all": summary, **summary["by_category"], **(families if len(families) > 1 else {})}
     unneeded = {"score"} if summary["score"] == summary["accuracy"] else set()
     unneeded |= set() if summary["repaired_rate"] else {"repaired_rate"}
+    unneeded |= {"rollouts_per_question"} if summary["rollouts_per_question"] == 1 else set()
+    unneeded |= {name for name in COSTS if summary[name] is None}
     metrics = [metric for metric in SUMMARY_COLUMNS if metric not in unneeded]
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold", max_width=17)
     for metric in metrics:
         table.add_column(SUMMARY_COLUMNS[metric], justify="right", no_wrap=True)
     for name, group in groups.items():
-        table.add_row(Text(visible(name)), *(format_metric(group[metric]) for metric in metrics))
+        table.add_row(Text(visible(name)), *(_metric_cell(group, metric) for metric in metrics))
     Console().print(table)
     if summary["failed"] and summary["count"]:
         num_asked = summary["count"] + len(summary["failed"])
@@ -182,6 +190,8 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     if "cyclic_accuracy" in summary:
         print_line(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")
     _print_repeats(summary.get("repeats", {}))
+    if summary.get("ece") is not None:
+        print_line(f"ece {summary['ece']:g} (expected calibration error of the confidence)")
     if "gain" in summary:
         print_comparison(summary, "gain", "harm", "with", "without")
     if summary.get("recovery_rate") is not None:
@@ -242,11 +252,18 @@ def format_metric(value: Any) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
+def _metric_cell(group: Mapping[str, Any], metric: str) -> str:
+    value = group[metric]
+    if metric not in (*COSTS, "rollouts_per_question") or value is None:
+        return format_metric(value)
+    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+
+
 def _print_repeats(repeats: Mapping[str, Any]) -> None:
     groups = {"": repeats, **repeats.get("by_category", {})}
     for group, metrics in groups.items():
         for name, metric in metrics.items():
-            if name.startswith(("avg@", "pass@")):
+            if name.startswith(("avg@", "maj@", "pass@")):
                 title = f"{name} {group} ".strip()
                 print_line(f"{title} {metric['value']:g} {format_metric(metric['interval'])}")
 

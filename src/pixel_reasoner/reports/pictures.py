@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.reports.schema import Image
 from pixel_reasoner.schema.geometry import Size
+from pixel_reasoner.schema.strategy import Region
 from pixel_reasoner.schema.trace import Picture, Trace
 
 if TYPE_CHECKING:  # Pillow and PyAV are loaded when a picture is shown
@@ -150,6 +151,16 @@ class TracePictures:
         return self._image(
             f"thumbnail {_source_key(picture)} {self._key}",
             lambda context: self._store.add(context.view(picture.number), max_px=THUMBNAIL_SIDE**2),
+        )
+
+    def region(self, region: Region) -> Image:
+        """Return a region of a strategy as the model received it."""
+        from pixel_reasoner.media.pixels import SourceKey
+
+        key = SourceKey(region.medium, region.frame)
+        return self._image(
+            f"view {region.medium} {region.frame} {tuple(region.box)} {region.seen_px} [] {self._key}",
+            lambda context: self._store.add(context.media.region(key, region.box, region.seen_px)),
         )
 
     def source(self, picture: Picture) -> Image:

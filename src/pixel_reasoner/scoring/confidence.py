@@ -6,6 +6,7 @@ expected calibration error (ECE) on other questions.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -135,6 +136,11 @@ class Calibration(VersionedRecord):
         if not all(0 <= value <= 1 for value in self.values):
             raise ValueError("values must be between 0 and 1")
         return self
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of its content, for the settings of a run."""
+        return hashlib.sha256(self.to_line().encode()).hexdigest()[:16]
 
     def apply(self, confidence: float) -> float:
         """Return the calibrated confidence."""
