@@ -21,6 +21,7 @@ from pixel_reasoner import api
 from pixel_reasoner.evals.intervals import interval, sign_test
 from pixel_reasoner.evals.run import Evaluation, run_questions
 from pixel_reasoner.evals.stats import get_cluster
+from pixel_reasoner.rollout.budgets import parse_budget
 from pixel_reasoner.rollout.usage import answer_usage
 from pixel_reasoner.runs.folder import load_run
 from pixel_reasoner.schema.question import Question, with_media_root
@@ -53,6 +54,7 @@ class Variant(NamedTuple):
     split: str = "test"
     per_family: int = 100
     families: tuple[str, ...] = tuple(FAMILIES)
+    budget: str = "fixed"
 
 
 SAMPLED = {"temperature": 0.8}
@@ -60,6 +62,7 @@ SMALL = {"per_family": 40, "families": PICTURE_FAMILIES}
 OFF = {"operations": False, **SMALL}
 VARIANTS = (
     Variant("greedy"),
+    Variant("greedy-adaptive", budget="adaptive"),
     Variant("majority-8", "majority_vote:k=8", **SAMPLED),
     Variant("greedy-off", **OFF),
     Variant("proposals-off", "proposals", **OFF),
@@ -104,6 +107,7 @@ def ask(names: list[str]) -> None:
         started = time.perf_counter()
         config = RolloutConfig(
             operations=variant.operations,
+            budget=parse_budget(variant.budget),
             sampling=SamplingParams(max_new_tokens=128, temperature=variant.temperature),
         )
         task = {"name": "strategies", "strategy": variant.strategy, "variant": variant.name}
@@ -198,7 +202,8 @@ def report() -> None:
         },
         "differences": {},
     }
-    for name, base in (("majority-8", "greedy"), *((one.name, "greedy-off") for one in VARIANTS)):
+    against_greedy = [(one, "greedy") for one in ("majority-8", "greedy-adaptive")]
+    for name, base in (*against_greedy, *((one.name, "greedy-off") for one in VARIANTS)):
         is_off = name.endswith("-off") and name != base
         if name in runs and base in runs and (is_off or base == "greedy"):
             found["differences"][f"{name} - {base}"] = difference(runs[name], runs[base])

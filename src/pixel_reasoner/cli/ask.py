@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from pixel_reasoner.cli.options import (
+    BudgetOption,
     CalibrationOption,
     DeviceOption,
     LocalOptions,
@@ -69,6 +70,7 @@ class OfferOptions:
     strict: StrictOption = False
     strategy: StrategyOption = "single"
     calibration: CalibrationOption = None
+    budget: BudgetOption = "fixed"
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ def ask(
         operations=not rollout.without,
         added=rollout.operation or (),
         strict=rollout.strict,
+        budget=rollout.budget,
         max_turns=max_turns,
         max_new_tokens=max_new_tokens,
         temperature=temperature,

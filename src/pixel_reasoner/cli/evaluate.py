@@ -11,6 +11,7 @@ import typer
 from pixel_reasoner.cli.choices import FAMILIES, SPLITS, choice_option, completing, tasks
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
+    BudgetOption,
     CalibrationOption,
     LocalOptions,
     MaxTurnsOption,
@@ -100,6 +101,7 @@ class DrawOptions:
             help="Fit the confidence of --strategy to the grades of this run and write it to this file, for --calibration.",
         ),
     ] = None
+    budget: BudgetOption = "fixed"
     temperature: TemperatureOption = 0.0
     sample_seed: SamplingSeedOption = 0
     shard: Annotated[
@@ -203,6 +205,7 @@ def evaluate(
         operations=not without,
         added=operation or (),
         strict=draw.strict,
+        budget=draw.budget,
         max_turns=max_turns,
         max_new_tokens=max_new_tokens or (256 if task == "pixelworld" else 1024),
         temperature=draw.temperature,

@@ -91,6 +91,15 @@ CalibrationOption = Annotated[
         help="Calibrate the confidence of --strategy with a file of `eval --fit-calibration`.",
     ),
 ]
+BudgetOption = Annotated[
+    str,
+    typer.Option(
+        "--budget",
+        metavar="fixed|adaptive|N",
+        help="Pixels of pictures: fixed (those of the model), adaptive (smaller where the media or the context allow no "
+        "more; similar frames once), or adaptive with at most N visual tokens for the pictures of the question.",
+    ),
+]
 MaxTurnsOption = Annotated[
     int, typer.Option(min=1, help="Maximum number of messages of the model.")
 ]
@@ -350,6 +359,7 @@ def rollout_config(
     temperature: float,
     seed: int,
     strict: bool = False,
+    budget: str = "fixed",
 ) -> RolloutConfig:
     """Return the rollout configuration that options name.
 
@@ -361,13 +371,15 @@ def rollout_config(
         temperature: of sampling.
         seed: of sampling.
         strict: whether malformed calls are never repaired.
+        budget: fixed, adaptive, or a number of visual tokens.
 
     Raises:
-        UsageError: an unknown operation, or one although none are offered.
+        UsageError: an invalid budget, an unknown operation, or one although none are offered.
         PluginError: an operation of a plug-in that cannot be used.
     """
     from pixel_reasoner.api import RolloutConfig, RolloutLimits, SamplingParams
     from pixel_reasoner.operations.registry import OperationSet, default_operations
+    from pixel_reasoner.rollout.budgets import parse_budget
 
     reject_options(["--operation"] if added and not operations else [], "with --no-operations")
     names = (*default_operations().names, *OperationSet.of(added).names) if added else operations
@@ -376,6 +388,7 @@ def rollout_config(
         limits=RolloutLimits(max_turns=max_turns),
         sampling=SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed),
         strict=strict,
+        budget=parse_budget(budget),
     )
 
 

@@ -23,6 +23,7 @@ from pixel_reasoner.models.api import (
     GenerationModel,
     SupportsCacheUsage,
 )
+from pixel_reasoner.rollout.budgets import open_context
 from pixel_reasoner.rollout.loop import RolloutLoop
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutObserver, RolloutRequest
 from pixel_reasoner.rollout.state import Rollout
@@ -137,7 +138,7 @@ class RolloutScheduler:
             InputError: an unusable media item.
         """
         budgets = self.model.budgets or get_dialect(self.model.dialect).budgets
-        context = (cache or self.media).open(question, budgets, config.media)
+        context = open_context(cache or self.media, question, budgets, config, self.model)
         return Rollout(question, self.model, config, context)
 
     @property

@@ -30,7 +30,7 @@ from pixel_reasoner.rollout.hooks import TurnHook, build_hooks
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.repairs import Repair
-from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings
+from pixel_reasoner.schema.settings import FIXED, PixelBudgets, RolloutConfig, RunSettings
 from pixel_reasoner.schema.trace import (
     CallErrorKind,
     Observation,
@@ -296,6 +296,8 @@ class Rollout:
     def trace(self, settings: RunSettings, *, seconds: float | None = None) -> Trace:
         """Return the trace of a stopped rollout."""
         assert self.stop is not None, "a rollout becomes a trace when it has stopped"
+        if self.config.budget != FIXED:
+            settings = settings.model_copy(update={"budgets": self.context.budgets})
         return Trace(
             question=self.question,
             exchange=len(self.history),

@@ -20,9 +20,9 @@ from pixel_reasoner.plugin_checks import described, is_function
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.rollout.scheduler import RolloutScheduler, get_scheduler
-from pixel_reasoner.rollout.strategies._options import canonical_text, read_options, split_options
-from pixel_reasoner.rollout.strategies._regions import check_ocr
-from pixel_reasoner.rollout.strategies._session import ScopedScheduler
+from pixel_reasoner.rollout.strategies.options import canonical_text, read_options, split_options
+from pixel_reasoner.rollout.strategies.regions import check_ocr
+from pixel_reasoner.rollout.strategies.session import ScopedScheduler
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
@@ -67,6 +67,11 @@ class StrategySpec(NamedTuple):
         """Canonical text: without options that have their default values. It is recorded in the settings of a run."""
         return canonical_text(self.name, self.function, self.options)
 
+    @property
+    def is_sampled(self) -> bool:
+        """Whether it compares samples, which are all equal at temperature 0."""
+        return self.name in _SAMPLED
+
 
 def parse_strategy(text: str) -> StrategySpec:
     """Return the strategy of a text `NAME` or `NAME:key=value,key=value`.
@@ -110,7 +115,7 @@ def check_strategy(
     pixel_reasoner.errors.UsageError: expected a temperature above 0 for the strategy majority_vote; got temperature 0, at which all rollouts are equal. Fix: set --temperature above 0, for example 0.7
     """
     spec = parse_strategy(text)
-    if spec.name in _SAMPLED and config is not None and config.sampling.temperature == 0:
+    if spec.is_sampled and config is not None and config.sampling.temperature == 0:
         raise UsageError(
             expected=f"a temperature above 0 for the strategy {spec.name}",
             got="temperature 0, at which all rollouts are equal",

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pixel_reasoner.rollout.scheduler import RolloutScheduler
 from pixel_reasoner.rollout.strategies import STRATEGIES
-from pixel_reasoner.rollout.strategies._session import StrategySession, score_of
+from pixel_reasoner.rollout.strategies.session import StrategySession, score_of
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace

@@ -5,7 +5,7 @@ region shows an object of the question. The most probable region is divided next
 starts with the regions that were found.
 
 Departures from ZoomEye:
-1. The objects are phrases of the question (`_cues`), not a reply of the model.
+1. The objects are phrases of the question (`cues`), not a reply of the model.
 2. Only the confidence that the object exists guides the search. ZoomEye adds a second question about what a region would show
    at higher resolution, and stops when an answer is confident.
 """
@@ -20,9 +20,9 @@ from pydantic import Field
 
 from pixel_reasoner.rollout.scheduler import RolloutScheduler
 from pixel_reasoner.rollout.strategies import STRATEGIES
-from pixel_reasoner.rollout.strategies._cues import existence_question, find_cues
-from pixel_reasoner.rollout.strategies._regions import Place, quadrants
-from pixel_reasoner.rollout.strategies._session import StrategySession, yes_probability
+from pixel_reasoner.rollout.strategies.cues import existence_question, find_cues
+from pixel_reasoner.rollout.strategies.regions import Place, quadrants
+from pixel_reasoner.rollout.strategies.session import StrategySession, yes_probability
 from pixel_reasoner.schema.geometry import WHOLE
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig

@@ -12,7 +12,7 @@ from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.scheduler import RolloutScheduler
 from pixel_reasoner.rollout.state import Rollout
-from pixel_reasoner.rollout.strategies._regions import Place
+from pixel_reasoner.rollout.strategies.regions import Place
 from pixel_reasoner.rollout.usage import rollout_usage
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
@@ -50,7 +50,8 @@ class ScopedScheduler:
     def __init__(self, scheduler: RolloutScheduler, scope: Scope = Scope()) -> None:
         self.scheduler = scheduler
         self.scope = scope
-        self.ids: list[str] = []
+        self.handles: list[RolloutHandle] = []
+        """requests so far"""
         self.is_cancelled = False
 
     @property
@@ -73,16 +74,16 @@ class ScopedScheduler:
         handle = self.scheduler.submit(
             replace(request, priority=max(request.priority, scope.priority)), continues=continues
         )
-        self.ids.append(handle.id)
+        self.handles.append(handle)
         if self.is_cancelled:
-            self.scheduler.cancel(handle.id)
+            handle.cancel()
         return handle
 
     def cancel(self) -> None:
         """Cancel all requests of the strategy, also later ones."""
         self.is_cancelled = True
-        for id in list(self.ids):
-            self.scheduler.cancel(id)
+        for handle in list(self.handles):
+            handle.cancel()
 
     def opener(self, question: Question, config: RolloutConfig) -> OpenRollout:
         """Return the function that opens the rollout of the question."""
