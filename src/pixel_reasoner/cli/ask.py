@@ -71,6 +71,12 @@ class OfferOptions:
     strategy: StrategyOption = "single"
     calibration: CalibrationOption = None
     budget: BudgetOption = "fixed"
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", help="Also print the cost: rollouts, tokens of text and pictures, time."
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -143,12 +149,6 @@ def ask(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole trace as one line of JSON.")
     ] = False,
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose", help="Also print the cost: rollouts, tokens of text and pictures, time."
-        ),
-    ] = False,
     local: LocalOptions = LocalOptions(),
     max_turns: MaxTurnsOption = 6,
     max_new_tokens: MaxNewTokensOption = 1024,
@@ -191,8 +191,6 @@ def ask(
         warn(f"note: {note}")
     loaded = api.load_model(model_spec(model, local, servers), config)
     trace = _answer(asked, loaded, config, rollout, as_json=as_json)
-    if verbose:
-        _print_cost(trace)
     files.write(trace, quiet=as_json)
 
 
@@ -228,10 +226,26 @@ def _answer(
     as_json: bool,
 ) -> Trace:
     """Ask, and print the text as it comes, the answer of several rollouts, or the trace as JSON."""
+    if rollout.strategy == "single" and not as_json:
+        trace = _ask_streaming(question, loaded, config)
+    else:
+        trace = _ask_at_once(question, loaded, config, rollout, as_json=as_json)
+    if rollout.verbose:
+        _print_cost(trace)
+    return trace
+
+
+def _ask_at_once(
+    question: Question,
+    loaded: LoadedModel,
+    config: RolloutConfig,
+    rollout: OfferOptions,
+    *,
+    as_json: bool,
+) -> Trace:
+    """Ask, and print the answer of a strategy or the trace as JSON."""
     from pixel_reasoner import api
 
-    if rollout.strategy == "single" and not as_json:
-        return _ask_streaming(question, loaded, config)
     trace = api.ask(
         question, loaded, config, strategy=rollout.strategy, calibration=rollout.calibration
     )

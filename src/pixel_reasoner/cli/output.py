@@ -29,14 +29,8 @@ SUMMARY_COLUMNS = {
     "repaired_rate": "repaired",
     "unparsed_rate": "unparsed",
     "mean_operations": "operations",
-    "rollouts_per_question": "rollouts",
-    "tokens_per_question": "tokens",
-    "visual_tokens_per_question": "visual",
-    "seconds_per_question": "s",
 }
 """metric -> column title"""
-COSTS = ("tokens_per_question", "visual_tokens_per_question", "seconds_per_question")
-"""metrics of the cost of an answer"""
 
 
 def print_line(*parts: str | tuple[str, str]) -> None:
@@ -166,16 +160,15 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     groups = {"all": summary, **summary["by_category"], **(families if len(families) > 1 else {})}
     unneeded = {"score"} if summary["score"] == summary["accuracy"] else set()
     unneeded |= set() if summary["repaired_rate"] else {"repaired_rate"}
-    unneeded |= {"rollouts_per_question"} if summary["rollouts_per_question"] == 1 else set()
-    unneeded |= {name for name in COSTS if summary[name] is None}
     metrics = [metric for metric in SUMMARY_COLUMNS if metric not in unneeded]
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold", max_width=17)
     for metric in metrics:
         table.add_column(SUMMARY_COLUMNS[metric], justify="right", no_wrap=True)
     for name, group in groups.items():
-        table.add_row(Text(visible(name)), *(_metric_cell(group, metric) for metric in metrics))
+        table.add_row(Text(visible(name)), *(format_metric(group[metric]) for metric in metrics))
     Console().print(table)
+    _print_cost(summary)
     if summary["failed"] and summary["count"]:
         num_asked = summary["count"] + len(summary["failed"])
         warn(
@@ -252,11 +245,17 @@ def format_metric(value: Any) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
-def _metric_cell(group: Mapping[str, Any], metric: str) -> str:
-    value = group[metric]
-    if metric not in (*COSTS, "rollouts_per_question") or value is None:
-        return format_metric(value)
-    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+def _print_cost(summary: Mapping[str, Any]) -> None:
+    """Print rollouts, tokens and time per answer."""
+    num_rollouts = summary["rollouts_per_question"]
+    parts = [] if num_rollouts in (None, 1) else [f"{num_rollouts:g} rollouts"]
+    tokens, visual = summary["tokens_per_question"], summary["visual_tokens_per_question"]
+    if tokens is not None:
+        parts.append(f"{tokens:,.0f} tokens" + (f" ({visual:,.0f} visual)" if visual else ""))
+    if summary["seconds_per_question"] is not None:
+        parts.append(f"{summary['seconds_per_question']:.2g} s")
+    if parts:
+        print_line(f"cost per answer: {', '.join(parts)}")
 
 
 def _print_repeats(repeats: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -84,12 +85,14 @@ class PixelBudgets(Record):
         >>> same = dict(picture=one, crop=one, frame=one, selected_frame=one, multiple=32)
         >>> adaptive = AdaptiveBudget(max_upscale=2, min_frame_difference=0)
         >>> PixelBudgets(**same, adaptive=adaptive).for_source(one, (20, 20)).min_px
-        1600
+        1024
         """
         if self.adaptive is None or budget.min_px == budget.max_px:
             return budget
-        px = int(size[0] * size[1] * self.adaptive.max_upscale**2)
-        least = min(budget.min_px, max(self.multiple**2, px))
+        # Rounded down to the multiple: a picture is scaled up until it has at least `min_px`.
+        multiple, factor = self.multiple, self.adaptive.max_upscale
+        sides = (max(multiple, int(side * factor / multiple) * multiple) for side in size)
+        least = min(budget.min_px, math.prod(sides))
         return budget.model_copy(update={"min_px": least})
 
     def at_most(self, overview_px: int | None, result_px: int | None) -> PixelBudgets:
