@@ -177,6 +177,14 @@ def calibration(fitted_on: list[Trace], tested_on: list[Trace]) -> dict[str, Any
     }
 
 
+def common_questions(runs: list[list[Trace]]) -> set[str]:
+    """Return the ids of the questions about pictures that all runs on the test split contain."""
+    ids = [{trace.question.id for trace in run} for run in runs]
+    by_size = sorted(ids, key=len)
+    test = [one for one in by_size if one & by_size[-1]]
+    return set.intersection(*test) if test else set()
+
+
 def confidences(traces: list[Trace]) -> tuple[list[float], list[bool]]:
     """Return the raw confidence of each answer, and whether it is right."""
     records = [(trace.strategy, is_right(trace)) for trace in traces]
@@ -193,10 +201,15 @@ def report() -> None:
         for one in VARIANTS
         if (RUNS / one.name / "traces.jsonl").exists()
     }
+    common = common_questions(list(runs.values()))
     found: dict[str, Any] = {
         "machine": f"{platform.machine()}, 2 cores shared with other work",
         "variants": {
-            one.name: {**one._asdict(), **measure(runs[one.name])}
+            one.name: {
+                **one._asdict(),
+                **measure(runs[one.name]),
+                "common": measure([t for t in runs[one.name] if t.question.id in common]),
+            }
             for one in VARIANTS
             if one.name in runs
         },

@@ -91,9 +91,13 @@ def test_pictures_leave_room_for_the_turns_to_come(pictures):
     assert tokens(100) >= 1500, "at least about a quarter of the context"
 
 
-def test_nothing_is_enlarged_more_than_twice(pictures):
+def test_nothing_is_enlarged_more_than_twice_up_to_one_multiple(pictures):
     context = adapted(pictures, ["small", "large"], RolloutConfig(budget="adaptive"))
     assert context.picture(1).seen_px == (192, 192)
+    for side in (0.03, 0.05, 0.08, 0.5):
+        crop = context.add_crop(2, Box(0.25, 0.25, 0.25 + side, 0.25 + side))
+        pairs = zip(crop.seen_px, crop.source_px, strict=True)
+        assert all(seen < 2 * source + 32 for seen, source in pairs), crop
 
 
 def test_a_model_of_one_size_keeps_it(pictures):
