@@ -1,11 +1,11 @@
 """Accuracy against tokens of all strategies, gain of a majority vote, calibration, and adaptive pixel budgets, on PixelWorld.
 
-.venv/bin/python benchmarks/strategies.py ask [NAME ...]     # asks what is missing; can be killed and continued
+.venv/bin/python benchmarks/strategies.py ask [NAME [FAMILY ...]]     # asks what is missing; can be killed and continued
 .venv/bin/python benchmarks/strategies.py report             # writes dev/strategies.json from the finished runs
 .venv/bin/python docs/strategies_plot.py                     # draws docs/strategies.svg from it
 
-Questions that need an operation, of scenes of the test split; the calibration is fitted on scenes of the validation split. The
-model without tool calls is the bundled model with operations off. Runs are in runs/strategies.
+Questions that need an operation, of scenes of the test split. The calibration is fitted on every second scene and tested on the
+others. The model without tool calls is the bundled model with operations off. Runs are in runs/strategies, one per family.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pixel_reasoner.world import FAMILIES, render
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "strategies"
 OUT = ROOT / "dev" / "strategies.json"
-NUM_SCENES = {"test": 260, "validation": 150}
+NUM_SCENES = 260
 """scenes of each family, about half of which have a question that needs an operation"""
 PICTURE_FAMILIES = tuple(family for family in FAMILIES if family != "video")
 
@@ -51,14 +51,13 @@ class Variant(NamedTuple):
     strategy: str = "single"
     operations: bool = True
     temperature: float = 0.0
-    split: str = "test"
     per_family: int = 100
     families: tuple[str, ...] = tuple(FAMILIES)
     budget: str = "fixed"
 
 
 SAMPLED = {"temperature": 0.8}
-SMALL = {"per_family": 40, "families": PICTURE_FAMILIES}
+SMALL = {"per_family": 25, "families": PICTURE_FAMILIES}
 OFF = {"operations": False, **SMALL}
 VARIANTS = (
     Variant("greedy"),
@@ -68,9 +67,6 @@ VARIANTS = (
     Variant("proposals-off", "proposals", **OFF),
     Variant("best_of_crops-off", "best_of_crops", **OFF),
     Variant("tiling-off", "tiling", **OFF),
-    Variant(
-        "majority-8-validation", "majority_vote:k=8", split="validation", per_family=60, **SAMPLED
-    ),
     Variant("majority-8-off", "majority_vote:k=8", **OFF, **SAMPLED),
     Variant("tree_search-off", "tree_search", **OFF),
     Variant("best_of_crops", "best_of_crops", **SMALL),
@@ -80,42 +76,44 @@ VARIANTS = (
 )
 
 
-def questions(variant: Variant) -> list[Question]:
-    """Return the questions of a variant. Its scenes are rendered once."""
-    found: list[Question] = []
-    for family in variant.families:
-        path = RUNS / f"{variant.split}-{family}.jsonl"
-        media = RUNS / f"media-{variant.split}"
-        if not path.exists():
-            scenes = WorldSpec(
-                family=family, count=NUM_SCENES[variant.split], split=variant.split
-            ).scenes(family)
-            asked = [one for one in render(scenes, media) if one.needs_look]
-            path.write_text("".join(one.to_line() + "\n" for one in asked))
-        lines = path.read_text().splitlines()[: variant.per_family]
-        found += [with_media_root(Question.from_line(line), media.absolute()) for line in lines]
-    return found
+def questions(family: str, count: int) -> list[Question]:
+    """Return questions of a family that need an operation. Its scenes are rendered once."""
+    path, media = RUNS / f"test-{family}.jsonl", RUNS / "media-test"
+    if not path.exists():
+        scenes = WorldSpec(family=family, count=NUM_SCENES, split="test").scenes(family)
+        asked = [one for one in render(scenes, media) if one.needs_look]
+        path.write_text("".join(one.to_line() + "\n" for one in asked))
+    lines = path.read_text().splitlines()[:count]
+    return [with_media_root(Question.from_line(line), media.absolute()) for line in lines]
 
 
-def ask(names: list[str]) -> None:
-    """Ask the questions of all variants, or of some."""
+def ask(name: str = "", *families: str) -> None:
+    """Ask the questions of all variants, or of one, or of some of its families."""
     RUNS.mkdir(parents=True, exist_ok=True)
     model = api.load_model(api.ModelSpec("tiny"))
     for variant in VARIANTS:
-        if names and variant.name not in names:
+        if name not in ("", variant.name):
             continue
-        started = time.perf_counter()
         config = RolloutConfig(
             operations=variant.operations,
             budget=parse_budget(variant.budget),
             sampling=SamplingParams(max_new_tokens=128, temperature=variant.temperature),
         )
         task = {"name": "strategies", "strategy": variant.strategy, "variant": variant.name}
-        evaluation = Evaluation(
-            questions(variant), model, config, task, batch_size=8, strategy=variant.strategy
-        )
-        run_questions(evaluation, RUNS / variant.name)
-        print(variant.name, f"{time.perf_counter() - started:.0f} s", flush=True)
+        for family in families or variant.families:
+            started = time.perf_counter()
+            asked = questions(family, variant.per_family)
+            plan = Evaluation(asked, model, config, task, batch_size=8, strategy=variant.strategy)
+            run_questions(plan, RUNS / variant.name / family)
+            seconds = time.perf_counter() - started
+            print(f"{variant.name} {family}: {seconds:.0f} s", flush=True)
+
+
+def load(variant: Variant) -> list[Trace]:
+    """Return the traces of a variant, one per question."""
+    runs = (RUNS / variant.name / family for family in variant.families)
+    found = [load_run(one) for one in runs if (one / "traces.jsonl").exists()]
+    return list({trace.question.id: trace for run in found for trace in run}.values())
 
 
 # --- numbers ---
@@ -196,11 +194,7 @@ def confidences(traces: list[Trace]) -> tuple[list[float], list[bool]]:
 
 def report() -> None:
     """Write the numbers of all finished runs."""
-    runs = {
-        one.name: list(load_run(RUNS / one.name))
-        for one in VARIANTS
-        if (RUNS / one.name / "traces.jsonl").exists()
-    }
+    runs = {one.name: found for one in VARIANTS if (found := load(one))}
     common = common_questions(list(runs.values()))
     found: dict[str, Any] = {
         "machine": f"{platform.machine()}, 2 cores shared with other work",
@@ -215,17 +209,17 @@ def report() -> None:
         },
         "differences": {},
     }
-    against_greedy = [(one, "greedy") for one in ("majority-8", "greedy-adaptive")]
-    for name, base in (*against_greedy, *((one.name, "greedy-off") for one in VARIANTS)):
-        is_off = name.endswith("-off") and name != base
-        if name in runs and base in runs and (is_off or base == "greedy"):
+    for name in runs:
+        base = "greedy-off" if name.endswith("-off") else "greedy"
+        if name != base and base in runs:
             found["differences"][f"{name} - {base}"] = difference(runs[name], runs[base])
-    if {"majority-8", "majority-8-validation"} <= runs.keys():
-        found["calibration"] = calibration(runs["majority-8-validation"], runs["majority-8"])
+    if "majority-8" in runs:
+        scenes = sorted(runs["majority-8"], key=lambda trace: trace.question.id)
+        found["calibration"] = calibration(scenes[::2], scenes[1::2])
     OUT.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
     command, *rest = sys.argv[1:] or ["report"]
-    ask(rest) if command == "ask" else report()
+    ask(*rest) if command == "ask" else report()
