@@ -257,7 +257,7 @@ class Metrics:
         right = np.bincount(inverse, np.asarray(self.correct))[order]
         clusters = array("q", np.asarray(self.clusters)[first[order]].tolist())
         means, passes = right / asked, (right > 0).astype(float)
-        wins = np.asarray(self._majorities(inverse), float)[order]
+        wins = np.array([float(one) for one in self._majorities(inverse.tolist())])[order]
         k = int(asked.max())
         found = intervals([means, wins, passes], clusters)  # type: ignore[list-item]
         named = zip((f"avg@{k}", f"maj@{k}", f"pass@{k}"), found, strict=True)
@@ -267,7 +267,7 @@ class Metrics:
         """Return whether the most frequent answer of each question is right, by the number of the question."""
         traces: dict[int, list[int]] = {}
         for trace, number in enumerate(numbers):
-            traces.setdefault(int(number), []).append(trace)
+            traces.setdefault(number, []).append(trace)
         found = []
         for number in range(len(traces)):
             votes = [self.votes[one] if self.votes[one] >= 0 else None for one in traces[number]]

@@ -29,14 +29,14 @@ _PRIOR = 1.0
 """right and wrong answers that are added to each level, so that no confidence is exactly 0 or 1"""
 
 
-def answer_probability(turn: Turn) -> float | None:
-    """Return the probability of the last `ANSWER_TOKENS` generated tokens of a reply; None without log-probabilities.
+def answer_probability(turn: Turn, num_tokens: int = ANSWER_TOKENS) -> float | None:
+    """Return the probability of the last generated tokens of a reply; None without log-probabilities.
 
     >>> from array import array
     >>> round(answer_probability(Turn(text="red", logprobs=array("f", [-0.1, -0.2]))), 3)
     0.741
     """
-    last = turn.logprobs[-ANSWER_TOKENS:]
+    last = turn.logprobs[-num_tokens:]
     return min(1.0, math.exp(sum(last))) if last else None
 
 
@@ -61,13 +61,13 @@ class ReliabilityBin(NamedTuple):
     accuracy: float
 
 
-def reliability(confidences: Sequence[float], correct: Sequence[bool]) -> list[ReliabilityBin]:
+def reliability(confidences: Sequence[float], correct: Sequence[int]) -> list[ReliabilityBin]:
     """Return the bins of a reliability diagram that have answers.
 
     >>> reliability([0.95, 0.91, 0.2], [True, False, False])[1]
     ReliabilityBin(low=0.9, high=1.0, num_answers=2, confidence=0.93, accuracy=0.5)
     """
-    bins: list[list[tuple[float, bool]]] = [[] for _ in range(NUM_BINS)]
+    bins: list[list[tuple[float, int]]] = [[] for _ in range(NUM_BINS)]
     for confidence, is_right in zip(confidences, correct, strict=True):
         bins[min(NUM_BINS - 1, int(confidence * NUM_BINS))].append((confidence, is_right))
     return [
@@ -84,7 +84,7 @@ def reliability(confidences: Sequence[float], correct: Sequence[bool]) -> list[R
 
 
 def expected_calibration_error(
-    confidences: Sequence[float], correct: Sequence[bool]
+    confidences: Sequence[float], correct: Sequence[int]
 ) -> float | None:
     """Return the ECE: the mean of |accuracy - confidence| over the bins, weighted by answers. None without answers.
 
@@ -162,7 +162,7 @@ class Calibration(VersionedRecord):
 
 
 def fit_calibration(
-    confidences: Sequence[float], correct: Sequence[bool], *, strategy: str, **origin: str
+    confidences: Sequence[float], correct: Sequence[int], *, strategy: str, **origin: str
 ) -> Calibration:
     """Fit a monotone function by isotonic regression (pool adjacent violators).
 

@@ -22,6 +22,8 @@ from pixel_reasoner.scoring.confidence import answer_probability
 from pixel_reasoner.scoring.extraction import extract_trace_answer
 from pixel_reasoner.scoring.voting import AnswerGroups, majority
 
+PROBE_TOKENS = 16
+"""generated tokens at the end of the answer to a probe that decide between yes and no; earlier words vary at random"""
 OpenRollout = Callable[[MediaCache], Rollout]
 """returns the rollout of a question before its first turn"""
 
@@ -297,7 +299,7 @@ def yes_probability(trace: Trace) -> float:
     answer = (extract_trace_answer(trace) or "").strip().lower()
     if trace.stop is StopReason.FAILED or not answer.startswith(("yes", "no")):
         return 0.5
-    found = answer_probability(trace.turns[-1])
+    found = answer_probability(trace.turns[-1], PROBE_TOKENS)
     certainty = 0.5 * (1.0 if found is None else found)
     return round(0.5 + certainty if answer.startswith("yes") else 0.5 - certainty, 6)
 
