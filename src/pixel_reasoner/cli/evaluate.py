@@ -18,6 +18,8 @@ from pixel_reasoner.cli.choices import (
 )
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
+    BudgetOption,
+    CalibrationOption,
     LocalOptions,
     MaxTurnsOption,
     MediaRootOption,
@@ -95,8 +97,19 @@ class DrawOptions:
     ] = None
     limit_seed: Annotated[int, typer.Option(help="Random seed of that draw.")] = 0
     strict: StrictOption = False
-    samples: Annotated[int, typer.Option(min=1, help="Answers per question: avg@k and pass@k.")] = 1
+    samples: Annotated[
+        int, typer.Option(min=1, help="Answers per question: avg@k, maj@k and pass@k.")
+    ] = 1
     strategy: StrategyOption = "single"
+    calibration: CalibrationOption = None
+    fit_calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fit the confidence of --strategy to the grades of this run and write it to this file, for --calibration.",
+        ),
+    ] = None
+    budget: BudgetOption = "fixed"
     temperature: TemperatureOption = 0.0
     sample_seed: SamplingSeedOption = 0
     shard: Annotated[
@@ -209,6 +222,7 @@ def evaluate(
         operations=not without,
         added=operation or (),
         strict=draw.strict,
+        budget=draw.budget,
         max_turns=max_turns,
         max_new_tokens=max_new_tokens or (256 if task == "pixelworld" else 1024),
         temperature=draw.temperature,
@@ -285,6 +299,8 @@ def _eval_spec(
         shard=api.parse_shard(draw.shard),
         samples=draw.samples,
         strategy=draw.strategy,
+        calibration=draw.calibration,
+        fit_calibration=draw.fit_calibration,
         scorer=api.parse_scorer(draw.scorer),
         compare=compare,
         perturb=world.disturb,

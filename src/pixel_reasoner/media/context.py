@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Self
 
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from pixel_reasoner.media import sheets
 from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder
@@ -46,6 +46,8 @@ _ANY = PixelBudget(min_px=1, max_px=MAX_PROMPT_PICTURE_PX)
 UNSCALED = PixelBudgets(picture=_ANY, crop=_ANY, frame=_ANY, selected_frame=_ANY, multiple=1)
 """budgets that disable resizing, up to the largest picture that a trace can record"""
 
+THUMBNAIL_SIDE = 64
+"""longest side of frames that are compared, pixels"""
 Budget = str | PixelBudget
 """name of a field of `PixelBudgets`, or a custom budget of an operation"""
 
@@ -375,8 +377,35 @@ class MediaContext:
         return self.add_region(parent, box)
 
     def add_frames(self, frames: Sequence[int], budget: Budget = "selected_frame") -> list[Picture]:
-        """Add sampled frames again, usually at a larger size. `frames` are numbers among the sampled frames, from 1."""
+        """Add sampled frames again, usually at a larger size. `frames` are numbers among the sampled frames, from 1.
+
+        Adaptive budgets leave out frames that hardly differ from one before.
+        """
+        if self.budgets.adaptive is not None:
+            frames = self._different_frames(frames, self.budgets.adaptive.min_frame_difference)
         return [self.add_region(self.frames[frame], budget=budget) for frame in frames]
+
+    def _different_frames(self, frames: Sequence[int], least: float) -> list[int]:
+        """Return the frames whose mean difference to every kept frame before is at least `least`, of at most 1."""
+        kept: list[int] = []
+        thumbnails: list[Image.Image] = []
+        for frame in frames:
+            image = self.source_region(self.frames[frame], WHOLE, THUMBNAIL_SIDE).convert("RGB")
+            if all(_difference(image, other) >= least for other in thumbnails):
+                kept.append(frame)
+                thumbnails.append(image)
+        return kept
+
+    def of_region(self, number: int, box: Box, budget: Budget = "picture") -> Self:
+        """Return a context of the same media whose only picture, number 1, is a region of a picture.
+
+        Its rollouts cannot be replayed from a trace: strategies use it for probes.
+        """
+        context = self.fork()
+        region = context.add_region(number, box, budget=budget)
+        context.pictures = [region.model_copy(update={"number": 1})]
+        context.frames, context._views = {}, {}
+        return context
 
     def _add_source(self, source: Source) -> None:
         kind = "picture" if source.key.frame is None else "frame"
@@ -400,6 +429,7 @@ class MediaContext:
                 sheets.sheet_budget(pixels, len(regions)),
                 sheets.natural_size(sizes),
             )
+        pixels = self.budgets.for_source(pixels, shown_px)
         picture = Picture(
             number=len(self) + 1,
             medium=first.medium,
@@ -455,6 +485,12 @@ class MediaContext:
         assert size is not None, f"no source {key}"
         left, top, right, bottom = region_px(size, box)
         return right - left, bottom - top
+
+
+def _difference(one: Image.Image, other: Image.Image) -> float:
+    """Return the mean difference of two pictures of one size, as a share of the range of a pixel."""
+    means = ImageStat.Stat(ImageChops.difference(one, other)).mean
+    return sum(means) / (255 * len(means))
 
 
 def _key(region: Picture | PictureRegion) -> SourceKey:

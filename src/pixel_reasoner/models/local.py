@@ -54,7 +54,7 @@ from pixel_reasoner.models.patches import (
     compile_layers,
     optimize_vision_encoder,
 )
-from pixel_reasoner.models.processor_inputs import ProcessorInputs
+from pixel_reasoner.models.processor_inputs import ProcessorInputs, num_grid_tokens
 from pixel_reasoner.schema.settings import ModelInfo, SamplingParams
 
 __all__ = ["LocalModel", "load_processor"]
@@ -247,6 +247,21 @@ class LocalModel:
         """Token ids that end a turn."""
         end = self.model.generation_config.eos_token_id
         return frozenset([end] if isinstance(end, int) else end or [self.tokenizer.eos_token_id])
+
+    def num_image_tokens(self, size: tuple[int, int]) -> int:
+        """Return the number of visual tokens of a picture of this (width, height), without its pixels.
+
+        If the processor does not count them, a token is a square of `budgets.multiple` pixels.
+        """
+        processor = self.processor
+        if self.inputs.has_patch_grid:
+            return num_grid_tokens(processor.image_processor, size)
+        count = getattr(processor, "_get_num_multimodal_tokens", None)
+        found = count(image_sizes=[(size[1], size[0])]) if count is not None else None
+        if found and found.get("num_image_tokens"):
+            return int(found["num_image_tokens"][0])
+        budgets = self.budgets or get_dialect(self.dialect).budgets
+        return size[0] * size[1] // budgets.multiple**2
 
     def context_limit(self, sampling: SamplingParams) -> int:
         """Return the maximum number of tokens of a conversation, including its next turn."""

@@ -39,6 +39,7 @@ from pixel_reasoner.reports.steps import (
     spaced_name,
     without_tags,
 )
+from pixel_reasoner.reports.strategies import candidate_entries, strategy_facts
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import Question
@@ -143,6 +144,8 @@ def _trace_entry(asked: Asked, store: PictureStore, root: Path | None) -> TraceE
         pictures=tuple(_pictures(trace, shown, pictures)),
         turns=tuple(_turn(turn, number, pictures) for number, turn in shown),
         omitted_turns=omitted,
+        candidates=tuple(candidate_entries(trace, pictures)),
+        num_candidates=len(trace.strategy.candidates) if trace.strategy else 0,
         mask=asked.mask,
     )
 
@@ -156,6 +159,8 @@ def _facts(trace: Trace) -> dict[str, str]:
         facts["new tokens"] = str(sum(one for one in tokens if one))
     if trace.turns and trace.turns[-1].num_prompt_tokens:
         facts["prompt tokens"] = str(trace.turns[-1].num_prompt_tokens)
+    if trace.strategy is not None:
+        facts |= strategy_facts(trace.strategy)
     facts["seconds"] = f"{trace.seconds:.1f}"
     facts["stop"] = spaced_name(trace.stop)
     return facts
@@ -304,6 +309,7 @@ def _turn(turn: Turn, number: int, pictures: TracePictures) -> TurnEntry:
         number=number,
         parts=tuple(parts),
         is_mistake=turn.mistake,
+        is_scripted=turn.scripted,
         raw="" if turn.text.strip() == shown else _cut(turn.text),
         new_tokens=turn.num_new_tokens,
     )
