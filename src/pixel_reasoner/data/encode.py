@@ -4,7 +4,7 @@ The chat template renders the trace and marks the assistant tokens (`{% generati
 loss covers these tokens, except deliberate mistakes. This module does not import torch: the processor is an argument.
 
 Departure from the upstream code, which trains the last two assistant turns with their headers: the loss covers every
-assistant turn except mistakes, with its end token and without its header.
+assistant turn except mistakes and turns of strategies, with its end token and without its header.
 """
 
 from __future__ import annotations
@@ -85,8 +85,9 @@ def encode(trace: Trace, processor: Any, *, train_thoughts_before_mistakes: bool
             fix="put {% generation %} and {% endgeneration %} around the assistant's text and end token",
         )
     for (first, end), turn in zip(spans, trace.turns, strict=True):
-        if num_malformed_calls(turn.repairs):
-            mask[first:end] = [False] * (end - first)  # its form must not be learned
+        if num_malformed_calls(turn.repairs) or turn.scripted:
+            # A malformed form must not be learned, and a strategy wrote a scripted turn.
+            mask[first:end] = [False] * (end - first)
         elif turn.mistake:
             words = _dialect(trace).strip_call(turn.text)
             words = words if train_thoughts_before_mistakes else ""

@@ -22,8 +22,21 @@ def select_cpu_of_deepspeed() -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
+COMPILED_FAMILIES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
+"""model types whose decoder layers `compile_layers` compiles"""
+QWEN_VISION = frozenset({*COMPILED_FAMILIES, "qwen3_5", "qwen3_5_moe"})
+"""model types with a vision encoder of Qwen-VL"""
+
+
+def has_qwen_vision(model: Any) -> bool:
+    """Return whether a model has a vision encoder of Qwen-VL, for which this module has faster implementations."""
+    return model.config.model_type in QWEN_VISION
+
+
 def optimize_vision_encoder(model: Any) -> None:
-    """Patch the vision encoder of a Qwen-VL model with the fastest implementation on its device."""
+    """Patch the vision encoder of a Qwen-VL model with the fastest implementation on its device. Others are unchanged."""
+    if not has_qwen_vision(model):
+        return
     batch_attention_segments(model.model.visual)
     if model.device.type == "cpu":
         embed_patches_by_matmul(model.model.visual)

@@ -14,9 +14,13 @@ from transformers import AutoModelForMultimodalLM
 
 from pixel_reasoner.errors import ModelError
 from pixel_reasoner.files import atomic_folder, write_json
-from pixel_reasoner.models.engine import FAMILIES, unwrap_peft
+from pixel_reasoner.models.engine import unwrap_peft
 from pixel_reasoner.models.folder import FolderSettings
-from pixel_reasoner.models.patches import add_names_for_trl, optimize_vision_encoder
+from pixel_reasoner.models.patches import (
+    add_names_for_trl,
+    has_qwen_vision,
+    optimize_vision_encoder,
+)
 from pixel_reasoner.text import visible
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, find_checkpoint_problem
@@ -73,7 +77,7 @@ def prepare_vision(model: Any, run: Run) -> None:
     Raises:
         ModelError: the family's vision tower is unknown.
     """
-    if model.config.model_type in FAMILIES:
+    if has_qwen_vision(model):
         optimize_vision_encoder(model)
         if not run.train_vision:
             _run_without_gradients(distributed.module_groups(model).vision)
@@ -179,8 +183,7 @@ def gathered_model(trainer: Any) -> Any:
     if not distributed.is_main_process(trainer):
         return None
     copy = _copy_with(distributed.unwrap_model(trainer), state).to(trainer.accelerator.device)
-    if copy.config.model_type in FAMILIES:
-        optimize_vision_encoder(copy)
+    optimize_vision_encoder(copy)
     return copy.eval()
 
 
