@@ -263,6 +263,21 @@ def test_the_system_message_for_native_tools_has_no_tool_definitions(
     assert dialect.with_native_system(without, False, has_video=False) == without
 
 
+@every
+def test_instructions_of_a_client_join_the_one_part_of_the_system_text(dialect):
+    prompt = dialect.messages(asked(), (), (), str)
+    told = dialect.with_system(prompt, "Answer in French.")
+    system = dialect.texts(True, has_video=False).system
+    assert len(told) == len(prompt)
+    if dialect.carriage.system_role:
+        assert told[0]["content"] == [{"type": "text", "text": f"{system}\n\nAnswer in French."}]
+        assert told[1:] == prompt[1:]
+        (alone,) = dialect.with_system([{"role": "user", "content": []}], "Hi")[:1]
+        assert alone["role"] == "system"
+    else:
+        assert texts_of(told)[0] == f"Answer in French.\n\n{texts_of(prompt)[0]}"
+
+
 # --- results ---
 
 
