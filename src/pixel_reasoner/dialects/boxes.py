@@ -9,6 +9,7 @@ numbers: [0, 0, 1, 1] is a box in every grid.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -37,6 +38,22 @@ class CornerOrder(StrEnum):
         """Convert four numbers between this order and x before y, in either direction."""
         x1, y1, x2, y2 = numbers
         return [x1, y1, x2, y2] if self is CornerOrder.XYXY else [y1, x1, y2, x2]
+
+    def swap_pairs(self, numbers: Sequence[Any]) -> list[Any]:
+        """Convert pairs of coordinates between this order and x before y, in either direction."""
+        if self is CornerOrder.XYXY:
+            return list(numbers)
+        return [numbers[at ^ 1] for at in range(len(numbers))]
+
+    def rename(self, description: str) -> str:
+        """Return a description of coordinates with x before y, such as `[x1, y1, x2, y2]`, in this order.
+
+        >>> CornerOrder.YXYX.rename("points as [x, y], a line as [x1, y1, x2, y2]")
+        'points as [y, x], a line as [y1, x1, y2, x2]'
+        """
+        if self is CornerOrder.XYXY:
+            return description
+        return re.sub(r"x(\d?), y(\d?)", r"y\2, x\1", description)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +118,52 @@ class BoxCoordinates:
         if self.clamps:
             pairs = [(min(max(value, 0), side), side) for value, side in pairs]
         return [value / side for value, side in pairs]
+
+    def write_list(self, values: Any, seen_px: Size | None) -> Any:
+        """Convert lists of alternating x and y, such as points, boxes or segments. Anything else is returned unchanged.
+
+        >>> THOUSANDTHS.write_list([[0.25, 0.5], [1, 0]], None)
+        [[250, 500], [1000, 0]]
+        >>> THOUSANDTHS_YX.write_list([[0.25, 0.5], [1, 0]], None)
+        [[500, 250], [0, 1000]]
+        """
+        sides = self.sides(seen_px)
+        if sides is None or not _is_list_of_pairs(values):
+            return values
+        digits = self.decimals or None
+        scaled = [
+            [round(value * sides[at % 2], digits) for at, value in enumerate(one)] for one in values
+        ]
+        return [self.order.swap_pairs(one) for one in scaled]
+
+    def read_list(self, values: Any, seen_px: Size | None) -> Any:
+        """Convert lists of alternating x and y to fractions; the inverse of `write_list`."""
+        sides = self.sides(seen_px)
+        if sides is None or not _is_list_of_pairs(values):
+            return values
+        found = []
+        for one in values:
+            numbers = self.order.swap_pairs(one)
+            pairs = [(value, sides[at % 2]) for at, value in enumerate(numbers)]
+            if self.clamps:
+                pairs = [(min(max(value, 0), side), side) for value, side in pairs]
+            found.append([value / side for value, side in pairs])
+        return found
+
+    def invalid_list_reason(self, values: Any, seen_px: Size) -> str | None:
+        """Return the error message for coordinates outside of the picture, in units of the family; None for valid ones."""
+        sides = self.sides(seen_px)
+        assert sides is not None, "a picture has a size"
+        if not _is_list_of_pairs(values):
+            return None
+        far = self.max_clamp if self.clamps else 0.0
+        for one in values:
+            for at, value in enumerate(self.order.swap_pairs(one)):
+                side = sides[at % 2]
+                if not -far * side <= value <= (1 + far) * side:
+                    name = "xy"[at % 2]
+                    return f"{name}={value:g} in {one!s:.60} is outside [0, {side:g}]; give {self.words}"
+        return None
 
     def is_clamped(self, numbers: Any, seen_px: Size | None) -> bool:
         """Return whether `read` clamps any of four finite numbers.
@@ -183,4 +246,14 @@ def _is_four_numbers(numbers: Any) -> bool:
         isinstance(numbers, list | tuple)
         and len(numbers) == 4
         and all(_is_number(value) and math.isfinite(_bounded(value)) for value in numbers)
+    )
+
+
+def _is_list_of_pairs(values: Any) -> bool:
+    """Return whether these are lists of an even number of finite numbers."""
+    return isinstance(values, list | tuple) and all(
+        isinstance(one, list | tuple)
+        and len(one) % 2 == 0
+        and all(_is_number(value) and math.isfinite(_bounded(value)) for value in one)
+        for one in values
     )

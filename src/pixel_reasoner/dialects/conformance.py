@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.dialects import DIALECTS, Dialect, Exchange, ParsedTurn, roles
-from pixel_reasoner.dialects.roles import ArgumentRole, ToolDefinition
+from pixel_reasoner.dialects.expressible import example_arguments
+from pixel_reasoner.dialects.roles import ToolDefinition
 from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import MediaItem, Question
@@ -30,14 +31,6 @@ _NO_BOXES: dict[str, list[Any]] = {
     "inverted": [0.75, 0.25, 0.25, 0.75],
     "empty": [0.5, 0.25, 0.5, 0.75],
     "beyond": [1.5, 1.5, 2.5, 2.5],
-}
-_EXAMPLES: dict[str, Any] = {
-    "number": 1.5,
-    "integer": 2,
-    "string": "a sign",
-    "boolean": True,
-    "array": [],
-    "object": {},
 }
 
 
@@ -268,32 +261,10 @@ def _check_further_operation(dialect: Dialect, operation: str) -> None:
         listed = [one["function"]["name"] for one in definitions]
         assert word in listed, f"{name}: {word} is not listed for servers"
     _check_definition(dialect, definitions[-1])
-    call = ToolCall(name=operation, arguments=_example_arguments(dialect, operation, pictures))
+    call = ToolCall(name=operation, arguments=example_arguments(dialect, operation, pictures))
     parsed = dialect.parse(dialect.write_turn("I look.", call, pictures), pictures)
     assert not parsed.errors, f"{name}: {call} is rejected: {parsed.error}"
     assert parsed.executable_calls == [call], f"{name}: {call} is parsed as {parsed.call}"
-
-
-def _example_arguments(
-    dialect: Dialect, operation: str, pictures: Sequence[Picture]
-) -> dict[str, Any]:
-    """Return arguments for every role that any dialect can write exactly."""
-    schemas = roles.get_definition(operation)["function"]["parameters"]["properties"]
-    values: dict[ArgumentRole, Any] = {
-        ArgumentRole.BOX: [0, 0, 1, 1],
-        ArgumentRole.PICTURE: len(pictures),
-        ArgumentRole.FRAMES: [1, 3],
-    }
-    found = {}
-    for argument, schema in schemas.items():
-        role = roles.get_role(operation, argument)
-        if role is ArgumentRole.PICTURE and not dialect.can_name_pictures:
-            if argument in roles.get_required_parameters(operation):
-                found[argument] = 1
-            continue
-        example = schema.get("enum", [_EXAMPLES.get(schema.get("type", ""), "a sign")])[0]
-        found[argument] = values.get(role, example)
-    return found
 
 
 def _largest_error(dialect: Dialect, boxes: int, rng: random.Random) -> float:

@@ -6,6 +6,7 @@ definitions in the style of the family.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -26,11 +27,15 @@ from pixel_reasoner.dialects.carriage import (
 from pixel_reasoner.dialects.parse import CallFormat
 from pixel_reasoner.dialects.picture_names import FROM_1
 from pixel_reasoner.dialects.roles import ArgumentRole, ToolDefinition
-from pixel_reasoner.dialects.syntax.base import WrittenCall
+from pixel_reasoner.dialects.syntax.base import WrittenCall, dump_json
 from pixel_reasoner.dialects.thoughts import THINK_TAGS
+from pixel_reasoner.schema.geometry import Box, Size
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.schema.trace import Observation, Picture, Turn
+
+_FRACTIONS_IN_WORDS = ", from 0 to 1"
+"""start of the unit in descriptions of coordinates; a dialect with another unit replaces what follows"""
 
 View = Callable[[int], Any]
 """picture number -> the content of a message, usually the pixels"""
@@ -131,7 +136,8 @@ class PromptFormat(CallFormat):
                 said = self._turn_message(turn, len(messages))
                 messages.append(said)
                 if turn.observations:
-                    results = self._results(turn, num_question_pictures, texts, view)
+                    shown = _Shown(num_question_pictures, texts, view, _prompt_sizes(exchanges))
+                    results = self._results(turn, shown)
                     messages.append(self._result_message(results, said))
         return messages
 
@@ -272,10 +278,11 @@ class PromptFormat(CallFormat):
     def _property(self, operation: str, argument: str, schema: dict[str, Any]) -> dict[str, Any]:
         """Return the schema of an argument, with a description of the coordinates of the family."""
         role = roles.get_role(operation, argument)
-        if role is ArgumentRole.BOX and self.grid != FRACTIONS:
-            return schema | {
-                "description": f"The region as {self.grid.order.names}, {self.grid.words}"
-            }
+        if self.grid != FRACTIONS and (role is ArgumentRole.BOX or role in roles.LIST_ROLES):
+            before, _, _ = str(schema["description"]).partition(_FRACTIONS_IN_WORDS)
+            if before == schema["description"]:
+                before = "The region as [x1, y1, x2, y2]"
+            return schema | {"description": f"{self.grid.order.rename(before)}, {self.grid.words}"}
         if role is ArgumentRole.PICTURE and self.picture_names != FROM_1:
             name = self.picture_names.name(1, ())
             kind = "integer" if isinstance(name, int) else "string"
@@ -363,38 +370,77 @@ class PromptFormat(CallFormat):
         ]
         return [*shown, _text(self.question_prefix + exchange.question.text + texts.suffix)]
 
-    def _results(
-        self, turn: Turn, num_question_pictures: int, texts: OperationTexts, view: View
-    ) -> list[Message]:
+    def _results(self, turn: Turn, shown: _Shown) -> list[Message]:
         """Return the content of the message with the results of a turn, in the order of its calls."""
         parts: list[Message] = []
         for number, observation in enumerate(turn.observations):
             calls = turn.calls
             called = calls[observation.call].name if observation.call < len(calls) else None
             parts += [_text("\n")] if number else []
-            parts += self._result(observation, called, num_question_pictures, texts, view)
+            parts += self._result(observation, called, shown)
         return parts
 
-    def _result(
-        self,
-        observation: Observation,
-        called: str | None,
-        num_question_pictures: int,
-        texts: OperationTexts,
-        view: View,
-    ) -> list[Message]:
+    def _result(self, observation: Observation, called: str | None, shown: _Shown) -> list[Message]:
         if observation.error is not None:
             why = self.translate(observation.text, called)
             return [_text(self.error_template.format(why=why))]
+        text = self.result_text(observation, shown.sizes)
         if not observation.pictures:
-            return [_text(self.text_result_template.format(text=observation.text))]
-        labels = self.result_labels(observation.pictures, num_question_pictures)
-        shown = [
+            return [_text(self.text_result_template.format(text=text))]
+        labels = self.result_labels(observation.pictures, shown.num_question_pictures)
+        parts = [
             part
             for label, picture in zip(labels, observation.pictures, strict=True)
-            for part in (_text(label), _image(view, picture))
+            for part in (_text(label), _image(shown.view, picture))
         ]
-        return [*shown, _text(observation.text), _text(texts.result_end)]
+        return [*parts, _text(text), _text(shown.texts.result_end)]
+
+    def result_text(self, observation: Observation, sizes: Mapping[int, Size]) -> str:
+        """Return the text of a result. Lines that were read have boxes in coordinates of the family.
+
+        Args:
+            observation: of an executed call.
+            sizes: number of a picture -> its size in the prompt.
+        """
+        if not observation.lines:
+            return observation.text
+        seen_px = sizes.get(observation.target or 1)
+        lines = [
+            f"{dump_json(_without_tags(one.text))} {self._box_text(one.box, seen_px)} {one.score:.2f}"
+            for one in observation.lines
+        ]
+        return "\n".join([observation.text, *lines])
+
+    def _box_text(self, box: Box, seen_px: Size | None) -> str:
+        numbers = self.grid.write(list(box), seen_px)
+        return f"[{', '.join(f'{value:.{self.grid.decimals}f}' for value in numbers)}]"
+
+
+class _Shown(NamedTuple):
+    """Context of the results of a turn."""
+
+    num_question_pictures: int
+    texts: OperationTexts
+    view: View
+    sizes: Mapping[int, Size]
+    """number of a picture -> its size in the prompt"""
+
+
+def _prompt_sizes(exchanges: Sequence[Exchange]) -> dict[int, Size]:
+    """Return the sizes of all pictures of a conversation by number."""
+    shown = [picture for one in exchanges for picture in one.pictures]
+    results = (
+        one for exchange in exchanges for turn in exchange.turns for one in turn.observations
+    )
+    return {
+        one.number: one.seen_px
+        for one in (*shown, *(picture for result in results for picture in result.pictures))
+    }
+
+
+def _without_tags(text: str) -> str:
+    """Return text of a picture that no parser or tokenizer takes for a tag: `<|im_end|>` becomes `< |im_end|>`."""
+    return re.sub(r"<(?=[|/\w])", "< ", text)
 
 
 def has_video(question: Question) -> bool:

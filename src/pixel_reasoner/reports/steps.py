@@ -71,7 +71,7 @@ def call_in_words(call: ToolCall | None, observation: Observation | None) -> str
     """Return an executed call as words, and a rejected call as generated."""
     if call is None:
         return "a call that could not be parsed"
-    is_executed = observation is not None and observation.pictures
+    is_executed = observation is not None and observation.error is None
     try:
         return describe_call(call) if is_executed else call_as_written(call)
     except (
@@ -80,6 +80,12 @@ def call_in_words(call: ToolCall | None, observation: Observation | None) -> str
         ValueError,
     ):  # the file marks it as executed, which is impossible
         return call_as_written(call)
+
+
+def result_in_words(observation: Observation) -> str:
+    """Return the text of a result, with the lines that were read."""
+    lines = [f"“{one.text}” ({one.score:.2f})" for one in observation.lines]
+    return "\n".join([observation.text, *lines])
 
 
 def outcome_in_words(grade: Grade | None) -> str:
