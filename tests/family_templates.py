@@ -37,6 +37,7 @@ TRL_HASHES = {
     "idefics3": "0d7e56ca41705b79",
     "lfm2_2_5_vl": "86f4770449a4797c",
     "llava_next": "2c17243a977fd064",
+    "glm4moe": "44f815868bf02fa4",
     "muse_glimmer": "cfc67e5f349f3769",
 }
 """file of `trl/chat_templates` -> first characters of its SHA-256"""

@@ -6,6 +6,7 @@ import http.server
 import json
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -485,6 +486,7 @@ def test_every_exception_of_a_store_becomes_an_error_without_its_text(error, fai
 
 
 def test_a_scheme_without_its_package_names_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "adlfs", None)
     with allow_media_urls("az://bucket/"), pytest.raises(StorageError, match="pip install adlfs"):
         OpenMedia([image("az://bucket/a.png")])
 

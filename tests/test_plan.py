@@ -21,8 +21,8 @@ from pixel_reasoner.train.monitor.hardware import GPUS
 from pixel_reasoner.train.plan.calibrate import (
     Row,
     _inputs,
+    _peak_bytes,
     _random_model,
-    _saved_bytes,
     _shallow_configs,
 )
 from pixel_reasoner.train.plan.data import SftData
@@ -136,11 +136,12 @@ def test_the_layers_of_all_measured_models_add_up_to_those_of_the_model(full):
     assert tuple(total) == layers(config)
 
 
-def test_saved_activations_are_counted_once_and_without_weights():
-    layer = torch.nn.Linear(8, 8)
-    inputs = torch.ones(4, 8, requires_grad=True)
-    saved = _saved_bytes(layer, lambda: layer(inputs).relu().sum().backward())
-    assert saved == 2 * 4 * 8 * 4, "input of the matrix product, and output of ReLU"
+def test_the_peak_of_a_pass_has_activations_and_their_gradients_but_no_weights():
+    layer = torch.nn.Linear(512, 512).requires_grad_(False)
+    inputs = torch.ones(64, 512, requires_grad=True)
+    activation = inputs.nbytes
+    passed = _peak_bytes(lambda: layer(inputs).relu().sum().backward(), torch.device("cpu"))
+    assert 2 * activation <= passed <= 4 * activation < layer.weight.nbytes
 
 
 def test_micro_batches_are_padded_to_their_longest_sequence():

@@ -479,15 +479,20 @@ def test_more_workers_than_the_cluster_can_hold_are_refused(cluster, tmp_path):
         train_on_ray(run, options(9))
     with pytest.raises(InputError, match="which does not exist"):
         train_on_ray(dataclasses.replace(run, traces=("/nowhere",)), options(1))
+    with pytest.raises(UsageError, match=r"did you mean learning_rate\?"):
+        train_on_ray(dataclasses.replace(run, trl={"learning_rat": 1.0}), options(1))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_mistake_in_the_settings_is_one_error_of_all_workers(cluster, tmp_path):
     synthesize(SynthSpec(source="pixelworld", out=tmp_path / "synth", count=2))
     run = SftRun(
-        traces=(str(tmp_path / "synth"),), out=str(tmp_path / "out"), trl={"learning_rat": 1.0}
+        traces=(str(tmp_path / "synth"),),
+        out=str(tmp_path / "out"),
+        batch_size=4,
+        trl={"per_device_train_batch_size": 3},
     )
-    with pytest.raises(UsageError, match=r"did you mean learning_rate\?"):
+    with pytest.raises(UsageError, match="batch_size as a multiple of 3 traces x 1 processes"):
         train_on_ray(run, options(1))
     assert not (tmp_path / "out").exists()
 

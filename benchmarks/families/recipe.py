@@ -19,14 +19,13 @@ import trl
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoConfig,
-    AutoModelForImageTextToText,
     AutoModelForMultimodalLM,
     PreTrainedTokenizerFast,
 )
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING_NAMES
+from transformers.models.llama4 import processing_llama4
 
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.models.patches import select_cpu_of_deepspeed
@@ -34,6 +33,8 @@ from pixel_reasoner.models.patches import select_cpu_of_deepspeed
 TEMPLATES = Path(__file__).parents[2] / "tests" / "templates"
 """stand-ins of chat templates that no package contains"""
 TRL_TEMPLATES = Path(trl.__file__).parent / "chat_templates"
+LLAMA4 = "llama4.jinja"
+"""name of the template in the source of transformers"""
 MAX_TOKENS = 16384
 """context of all models"""
 
@@ -80,7 +81,7 @@ class Recipe:
     parts: Mapping[str, str] = field(default_factory=dict)
     """argument of the processor -> class of a part that pictures do not need, such as a feature extractor of sound"""
     template: str = ""
-    """file in TRL's package; by default the stand-in with the name of the model type"""
+    """file in `tests/templates` or in TRL's package; by default the one with the name of the model type"""
     dtype: str = "float32"
     sets: Mapping[str, Any] = field(default_factory=dict)
     """attributes of the image processor that its class does not take as arguments"""
@@ -107,7 +108,9 @@ def build_processor(recipe: Recipe) -> Any:
         setattr(image_processor, name, value)
     parts: dict[str, Any] = {"image_processor": image_processor, "tokenizer": tokenizer_of(recipe)}
     if recipe.video is not None:
-        parts["video_processor"] = _registered(VIDEO_PROCESSOR_MAPPING_NAMES, recipe)(**recipe.video)
+        parts["video_processor"] = _registered(VIDEO_PROCESSOR_MAPPING_NAMES, recipe)(
+            **recipe.video
+        )
     for name, kind in recipe.parts.items():
         parts[name] = getattr(transformers, kind)()
     kind = _registered(PROCESSOR_MAPPING_NAMES, recipe)
@@ -121,11 +124,14 @@ def build_model(recipe: Recipe, tokenizer: Any, seed: int = 0) -> Any:
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in tokenizer.get_vocab()}
     options = _resolved(recipe.config, ids)
     config = AutoConfig.for_model(recipe.model_type, **options)
-    known = recipe.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    auto = AutoModelForImageTextToText if known else AutoModelForMultimodalLM
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = auto.from_config(config, dtype=getattr(torch, recipe.dtype))
+        model = AutoModelForMultimodalLM.from_config(config, dtype=getattr(torch, recipe.dtype))
+        for weight in model.parameters():
+            if (
+                weight.dim() > 1 and not weight.any()
+            ):  # the projector of Gemma 3: pictures would have no effect
+                torch.nn.init.normal_(weight, std=0.02)
     generation = model.generation_config
     generation.eos_token_id = tokenizer.eos_token_id
     generation.pad_token_id = tokenizer.pad_token_id
@@ -135,16 +141,22 @@ def build_model(recipe: Recipe, tokenizer: Any, seed: int = 0) -> Any:
 
 def template_of(recipe: Recipe) -> str | None:
     """Return the chat template of a recipe: that of TRL's package, or the stand-in in `tests/templates`."""
-    if recipe.template:
-        return (TRL_TEMPLATES / recipe.template).read_text(encoding="utf-8")
-    path = TEMPLATES / f"{recipe.model_type}.jinja"
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    name = recipe.template or f"{recipe.model_type}.jinja"
+    own = TEMPLATES / name
+    path = own if own.exists() else TRL_TEMPLATES / name
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    return processing_llama4.chat_template if name == LLAMA4 else None
 
 
 def tokenizer_of(recipe: Recipe) -> Any:
     """Return a tokenizer of the class of the family, with the byte pairs of the bundled model."""
     vocab, merges = _byte_pairs()
-    ends: dict[str, Any] = {"bos_token": recipe.bos, "eos_token": recipe.eos, "pad_token": recipe.pad}
+    ends: dict[str, Any] = {
+        "bos_token": recipe.bos,
+        "eos_token": recipe.eos,
+        "pad_token": recipe.pad,
+    }
     options = {"model_max_length": MAX_TOKENS, "extra_special_tokens": dict(recipe.marks)}
     if recipe.tokenizer == "GemmaTokenizer":
         tokenizer = transformers.GemmaTokenizer(**_gemma_pairs(recipe), **ends, **options)
@@ -155,9 +167,17 @@ def tokenizer_of(recipe: Recipe) -> Any:
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **ends, **options)
     else:
         kind = getattr(transformers, recipe.tokenizer)
-        tokenizer = kind(vocab=dict(vocab), merges=list(merges), unk_token=recipe.pad, **ends, **options)
+        tokenizer = kind(
+            vocab=dict(vocab), merges=list(merges), unk_token=recipe.pad, **ends, **options
+        )
     known = {*recipe.marks.values(), recipe.eos, recipe.pad, recipe.bos}
-    tokenizer.add_tokens([AddedToken(one, special=True, normalized=False) for one in recipe.special if one not in known])
+    tokenizer.add_tokens(
+        [
+            AddedToken(one, special=True, normalized=False)
+            for one in recipe.special
+            if one not in known
+        ]
+    )
     tokenizer.add_tokens([AddedToken(one, special=False, normalized=False) for one in recipe.tags])
     return tokenizer
 
@@ -175,7 +195,11 @@ def _gemma_pairs(recipe: Recipe) -> dict[str, Any]:
     words = [recipe.pad, recipe.eos, recipe.bos, "<unk>", "<mask>"]
     words += [f"<0x{byte:02X}>" for byte in range(256)]
     spelled = {token: token.replace("Ġ", "▁").replace("Ċ", "\n") for token in known}
-    spelled = {token: one for token, one in spelled.items() if (one.isascii() or "▁" in one) and one.replace("▁", "").isascii()}
+    spelled = {
+        token: one
+        for token, one in spelled.items()
+        if (one.isascii() or "▁" in one) and one.replace("▁", "").isascii()
+    }
     words += list(spelled.values())
     pairs = [
         (spelled[first], spelled[second])
@@ -189,7 +213,9 @@ def _gemma_pairs(recipe: Recipe) -> dict[str, Any]:
 def _registered(mapping: Mapping[str, Any], recipe: Recipe) -> Any:
     """Return the class that transformers registers for a model type, or for the type that shares its processors."""
     kind = mapping.get(recipe.model_type) or mapping[recipe.like]
-    return getattr(transformers, kind if isinstance(kind, str) else kind.get("torchvision") or kind["pil"])
+    return getattr(
+        transformers, kind if isinstance(kind, str) else kind.get("torchvision") or kind["pil"]
+    )
 
 
 def _resolved(value: Any, ids: Mapping[str, int]) -> Any:

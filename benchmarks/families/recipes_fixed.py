@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from families.recipe import VOCAB, Mark, Recipe
+from families.recipe import VOCAB, Mark, Recipe, VocabSize
 from families.recipes_grid import TEXT, VISION
 from families.recipes_tiles import SIGLIP, TILES
 
-GEMMA_ENDS = {"bos_token_id": Mark("<bos>"), "eos_token_id": Mark("<end_of_turn>"), "pad_token_id": Mark("<pad>")}
+GEMMA_ENDS = {
+    "bos_token_id": Mark("<bos>"),
+    "eos_token_id": Mark("<end_of_turn>"),
+    "pad_token_id": Mark("<pad>"),
+}
 GEMMA_TEXT = {
     **TEXT,
     **GEMMA_ENDS,
@@ -16,8 +20,16 @@ GEMMA_TEXT = {
     "sliding_window": 32,
     "layer_types": ["sliding_attention", "full_attention"],
 }
-GEMMA_MARKS = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
-GEMMA_SOUND = {"boa_token": "<start_of_audio>", "eoa_token": "<end_of_audio>", "audio_token": "<audio_soft_token>"}
+GEMMA_MARKS = {
+    "boi_token": "<start_of_image>",
+    "eoi_token": "<end_of_image>",
+    "image_token": "<image_soft_token>",
+}
+GEMMA_SOUND = {
+    "boa_token": "<start_of_audio>",
+    "eoa_token": "<end_of_audio>",
+    "audio_token": "<audio_soft_token>",
+}
 
 
 def _gemma(model_type: str, config: dict[str, Any], **more: Any) -> Recipe:
@@ -75,7 +87,12 @@ _GEMMA4_TEXT = {
     "vocab_size_per_layer_input": VOCAB,
     "hidden_size_per_layer_input": 8,
 }
-_GEMMA4_VISION = {**VISION, "num_key_value_heads": 2, "head_dim": 16, "position_embedding_size": 256}
+_GEMMA4_VISION = {
+    **VISION,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "position_embedding_size": 256,
+}
 
 
 def _gemma4(model_type: str, config: dict[str, Any], parts: dict[str, str]) -> Recipe:
@@ -119,10 +136,15 @@ GEMMA = (
                 "activation_sparsity_pattern": [0.0, 0.0],
                 "altup_num_inputs": 2,
             },
-            "vision_config": {"hidden_size": 2048, "vocab_size": 8, "vocab_offset": 0, "model_args": {"channel_multiplier": 0.1}},
+            "vision_config": {
+                "hidden_size": 2048,
+                "vocab_size": 8,
+                "vocab_offset": VOCAB,
+                "model_args": {"channel_multiplier": 0.1},
+            },
             "audio_config": {
                 "vocab_size": 8,
-                "vocab_offset": 0,
+                "vocab_offset": VocabSize(8),
                 "hidden_size": 32,
                 "conf_num_attention_heads": 2,
                 "conf_num_hidden_layers": 1,
@@ -141,31 +163,22 @@ GEMMA = (
         # The number is a constant of the vision encoder.
         processor={"image_seq_length": 256},
         parts={"feature_extractor": "Gemma3nAudioFeatureExtractor"},
-        template="gemma3.jinja",
         needs=("timm",),
     ),
-    _gemma4("gemma4", {"text_config": _GEMMA4_TEXT, "vision_config": _GEMMA4_VISION}, {"feature_extractor": "Gemma4AudioFeatureExtractor"}),
+    _gemma4(
+        "gemma4",
+        {"text_config": _GEMMA4_TEXT, "vision_config": _GEMMA4_VISION},
+        {"feature_extractor": "Gemma4AudioFeatureExtractor"},
+    ),
     _gemma4(
         "gemma4_unified",
         {
-            "text_config": {name: one for name, one in _GEMMA4_TEXT.items() if "per_layer" not in name},
+            "text_config": {
+                name: one for name, one in _GEMMA4_TEXT.items() if "per_layer" not in name
+            },
             "vision_config": {"mm_embed_dim": 64, "mm_posemb_size": 256, "output_proj_dims": 64},
         },
         {"feature_extractor": "Gemma4UnifiedAudioFeatureExtractor"},
-    ),
-    _gemma(
-        "paligemma",
-        {
-            "text_config": {**GEMMA_TEXT, "model_type": "gemma2", "eos_token_id": Mark("<eos>")},
-            "vision_config": {**SIGLIP, "projection_dim": 64},
-            "image_token_index": Mark("<image>"),
-            "projection_dim": 64,
-        },
-        marks={"image_token": "<image>"},
-        special=(),
-        eos="<eos>",
-        image={"size": TILES},
-        sets={"image_seq_length": 16},
     ),
 )
 
@@ -191,44 +204,4 @@ DEEPSEEK = Recipe(
     processor={"num_image_tokens": 16},
 )
 
-FLORENCE = Recipe(
-    model_type="florence2",
-    config={
-        "text_config": {
-            "model_type": "bart",
-            "vocab_size": VOCAB,
-            "d_model": 64,
-            "encoder_layers": 2,
-            "decoder_layers": 2,
-            "encoder_attention_heads": 4,
-            "decoder_attention_heads": 4,
-            "encoder_ffn_dim": 128,
-            "decoder_ffn_dim": 128,
-            "max_position_embeddings": 1024,
-            "bos_token_id": Mark("<s>"),
-            "eos_token_id": Mark("</s>"),
-            "pad_token_id": Mark("<pad>"),
-            "decoder_start_token_id": Mark("</s>"),
-            "forced_eos_token_id": Mark("</s>"),
-        },
-        "vision_config": {
-            "depths": [1, 1, 1, 1],
-            "embed_dim": [16, 16, 32, 32],
-            "num_heads": [2, 2, 2, 2],
-            "num_groups": [2, 2, 2, 2],
-            "window_size": 4,
-            "projection_dim": 64,
-            "drop_path_rate": 0.0,
-        },
-        "image_token_id": Mark("<image>"),
-    },
-    marks={"image_token": "<image>"},
-    special=("<s>", "</s>", "<pad>", *(f"<loc_{number}>" for number in range(1000))),
-    bos="<s>",
-    eos="</s>",
-    pad="<pad>",
-    image={"size": {"height": 64, "width": 64}, "crop_size": {"height": 64, "width": 64}},
-    sets={"image_seq_length": 4},
-)
-
-FIXED_RECIPES = (*GEMMA, DEEPSEEK, FLORENCE)
+FIXED_RECIPES = (*GEMMA, DEEPSEEK)

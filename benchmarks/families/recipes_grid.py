@@ -50,7 +50,11 @@ QWEN_IDS = {
     "vision_start_token_id": Mark("<|vision_start|>"),
     "vision_end_token_id": Mark("<|vision_end|>"),
 }
-ENDS = {"bos_token_id": None, "eos_token_id": Mark("<|im_end|>"), "pad_token_id": Mark("<|endoftext|>")}
+ENDS = {
+    "bos_token_id": None,
+    "eos_token_id": Mark("<|im_end|>"),
+    "pad_token_id": Mark("<|endoftext|>"),
+}
 HYBRID = {
     "head_dim": 16,
     "layer_types": ["linear_attention", "full_attention"],
@@ -121,7 +125,13 @@ QWEN = (
         like="qwen3_vl",
         tags=_QWEN3_TAGS,
     ),
-    _qwen("qwen3_5", HYBRID, {"num_position_embeddings": 64}, template="qwen3_6.jinja", tags=_QWEN3_TAGS),
+    _qwen(
+        "qwen3_5",
+        HYBRID,
+        {"num_position_embeddings": 64},
+        template="qwen3_6.jinja",
+        tags=_QWEN3_TAGS,
+    ),
     _qwen(
         "qwen3_5_moe",
         {**HYBRID, **EXPERTS, "shared_expert_intermediate_size": 32},
@@ -143,7 +153,7 @@ QWEN = (
             "indexer_n_heads": 4,
             "indexer_kv_heads": 1,
             "indexer_head_dim": 16,
-            "indexer_budget": 16,
+            "indexer_budget": 4096,
             "indexer_compress_ratio": 4,
         },
         {"num_position_embeddings": 64},
@@ -169,7 +179,15 @@ GLM_SPECIAL = (
     "<|begin_of_box|>",
     "<|end_of_box|>",
 )
-GLM_TAGS = (*CALL_TAGS, *THINK_TAGS, "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>", "/nothink")
+GLM_TAGS = (
+    *CALL_TAGS,
+    *THINK_TAGS,
+    "<arg_key>",
+    "</arg_key>",
+    "<arg_value>",
+    "</arg_value>",
+    "/nothink",
+)
 GLM_IDS = {
     "image_token_id": Mark("<|image|>"),
     "video_token_id": Mark("<|video|>"),
@@ -178,7 +196,11 @@ GLM_IDS = {
     "video_start_token_id": Mark("<|begin_of_video|>"),
     "video_end_token_id": Mark("<|end_of_video|>"),
 }
-_GLM_ENDS = {"bos_token_id": None, "eos_token_id": Mark("<|user|>"), "pad_token_id": Mark("<|endoftext|>")}
+_GLM_ENDS = {
+    "bos_token_id": None,
+    "eos_token_id": Mark("<|user|>"),
+    "pad_token_id": Mark("<|endoftext|>"),
+}
 _GLM_VISION = {**QWEN_VISION, "patch_size": 14, "image_size": 56}
 _GLM_TEXT = {"rope_parameters": _mrope(1, 1, 2, partial_rotary_factor=0.5)}
 _GLM_EXPERTS = {
@@ -217,8 +239,8 @@ def _glm(model_type: str, text: dict[str, Any], **more: Any) -> Recipe:
 
 GLM = (
     _glm("glm4v", _GLM_TEXT),
-    _glm("glm4v_moe", _GLM_EXPERTS, like="glm4v"),
-    _glm("glm46v", {**_GLM_TEXT, "model_type": "glm4v_text"}),
+    _glm("glm4v_moe", _GLM_EXPERTS, like="glm4v", template="glm4v.jinja"),
+    _glm("glm46v", {**_GLM_TEXT, "model_type": "glm4v_text"}, template="glm4v.jinja"),
     _glm(
         "glm5_next",
         {
@@ -235,9 +257,16 @@ GLM = (
             "n_routed_experts": 4,
             "num_experts_per_tok": 2,
             "moe_intermediate_size": 32,
+            "mlp_layer_types": ["dense", "sparse"],
             "layer_types": ["linear_attention", "full_attention"],
         },
-        image={"patch_size": 14, "merge_size": 2, "temporal_patch_size": 2, "min_image_tokens": 4, "max_image_tokens": 64},
+        image={
+            "patch_size": 14,
+            "merge_size": 2,
+            "temporal_patch_size": 2,
+            "min_image_tokens": 4,
+            "max_image_tokens": 64,
+        },
     ),
 )
 
@@ -262,7 +291,11 @@ MISTRAL_SPECIAL = (
     "[THINK]",
     "[/THINK]",
 )
-_MISTRAL_ENDS = {"bos_token_id": Mark("<s>"), "eos_token_id": Mark("</s>"), "pad_token_id": Mark("<pad>")}
+_MISTRAL_ENDS = {
+    "bos_token_id": Mark("<s>"),
+    "eos_token_id": Mark("</s>"),
+    "pad_token_id": Mark("<pad>"),
+}
 _PIXTRAL = {**VISION, "model_type": "pixtral", "image_size": 280, "patch_size": 14, "head_dim": 16}
 _YARN = {
     "rope_type": "yarn",
@@ -362,8 +395,8 @@ KIMI = (
 )
 
 ERNIE_SPECIAL = (
-    "<s>",
-    "</s>",
+    "<|begin_of_sentence|>",
+    "<|end_of_sentence|>",
     "<unk>",
     "<|IMAGE_PLACEHOLDER|>",
     "<|IMAGE_START|>",
@@ -386,11 +419,16 @@ ERNIE = (
                 "moe_intermediate_size": [32, 16],
                 "mlp_layer_types": ["dense", "sparse"],
                 "rope_parameters": _mrope(2, 2, 4),
-                "eos_token_id": Mark("</s>"),
+                "eos_token_id": Mark("<|end_of_sentence|>"),
                 "pad_token_id": Mark("<unk>"),
-                "bos_token_id": Mark("<s>"),
+                "bos_token_id": Mark("<|begin_of_sentence|>"),
             },
-            "vision_config": {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2},
+            "vision_config": {
+                "depth": 2,
+                "hidden_size": 32,
+                "intermediate_size": 64,
+                "num_heads": 2,
+            },
             "image_token_id": Mark("<|IMAGE_PLACEHOLDER|>"),
             "image_start_token_id": Mark("<|IMAGE_START|>"),
             "image_end_token_id": Mark("<|IMAGE_END|>"),
@@ -408,8 +446,8 @@ ERNIE = (
         },
         special=ERNIE_SPECIAL,
         tags=(*CALL_TAGS, *THINK_TAGS),
-        bos="<s>",
-        eos="</s>",
+        bos="<|begin_of_sentence|>",
+        eos="<|end_of_sentence|>",
         pad="<unk>",
         image={"size": SIZE},
         # The font that draws the time into frames is on the hub.
@@ -421,8 +459,17 @@ LFM3 = (
     Recipe(
         model_type="lfm3_vl",
         config={
-            "text_config": {**TEXT, **ENDS, "model_type": "lfm2", "layer_types": ["conv", "full_attention"]},
-            "vision_config": {**VISION, "num_key_value_heads": 1, "layer_types": ["full_attention", "full_attention"]},
+            "text_config": {
+                **TEXT,
+                **ENDS,
+                "model_type": "lfm2",
+                "layer_types": ["conv", "full_attention"],
+            },
+            "vision_config": {
+                **VISION,
+                "num_key_value_heads": 1,
+                "layer_types": ["full_attention", "full_attention"],
+            },
             "projector_hidden_size": 32,
             **QWEN_IDS,
         },
@@ -510,7 +557,12 @@ OTHERS = (
                 "eos_token_id": Mark("<|eot|>"),
                 "pad_token_id": Mark("<|finetune_right_pad|>"),
             },
-            "vision_config": {**VISION, "pos_emb_height": 16, "pos_emb_width": 16, "layer_types": ["full_attention", "full_attention"]},
+            "vision_config": {
+                **VISION,
+                "pos_emb_height": 16,
+                "pos_emb_width": 16,
+                "layer_types": ["full_attention", "full_attention"],
+            },
             "image_token_id": Mark("<|patch|>"),
             "video_token_id": Mark("<|video|>"),
             "out_hidden_size": 128,
@@ -526,8 +578,18 @@ OTHERS = (
     ),
     _qwen(
         "exaone4_5",
-        {"model_type": "exaone4", "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"]},
-        {"patch_size": 14, "window_size": 56, "fullatt_block_indexes": [1], "num_key_value_heads": 1},
+        {
+            "model_type": "exaone4",
+            "sliding_window": 64,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+        {
+            "patch_size": 14,
+            "window_size": 56,
+            "fullatt_block_indexes": [1],
+            "num_key_value_heads": 1,
+        },
+        template="qwen2_5_vl.jinja",
     ),
     Recipe(
         model_type="video_llama_3",
@@ -539,45 +601,11 @@ OTHERS = (
         },
         special=QWEN_SPECIAL,
         tags=CALL_TAGS,
+        template="qwen2_5_vl.jinja",
         eos="<|im_end|>",
         pad="<|endoftext|>",
         image={"size": SIZE},
         video={"size": SIZE},
-    ),
-    Recipe(
-        model_type="hunyuan_vl",
-        config={
-            "text_config": {
-                **TEXT,
-                **ENDS,
-                "head_dim": 16,
-                "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
-            },
-            "vision_config": {
-                **VISION,
-                "out_hidden_size": 64,
-                "text_hidden_size": 64,
-                "max_image_size": 224,
-                "min_image_size": 64,
-                "img_max_token_num": 64,
-                "max_vit_seq_len": 256,
-            },
-            "image_token_id": Mark("<|image_pad|>"),
-            "im_start_id": Mark("<|vision_start|>"),
-            "im_end_id": Mark("<|vision_end|>"),
-            "im_newline_id": Mark("<|video_pad|>"),
-        },
-        marks={
-            "image_token": "<|image_pad|>",
-            "image_start_token": "<|vision_start|>",
-            "image_end_token": "<|vision_end|>",
-        },
-        special=QWEN_SPECIAL,
-        tags=CALL_TAGS,
-        eos="<|im_end|>",
-        pad="<|endoftext|>",
-        tokenizer="Qwen2Tokenizer",
-        image={"size": SIZE},
     ),
 )
 

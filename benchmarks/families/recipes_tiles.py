@@ -9,7 +9,6 @@ from families.recipes_grid import (
     CALL_TAGS,
     ENDS,
     HYBRID,
-    QWEN_IDS,
     QWEN_SPECIAL,
     QWEN_VISION,
     SIZE,
@@ -18,13 +17,21 @@ from families.recipes_grid import (
     VISION,
 )
 
-SIGLIP = {**VISION, "model_type": "siglip_vision_model", "image_size": 56, "patch_size": 14, "vision_use_head": False}
+SIGLIP = {
+    **VISION,
+    "model_type": "siglip_vision_model",
+    "image_size": 56,
+    "patch_size": 14,
+    "vision_use_head": False,
+}
 QWEN_TEXT = {**TEXT, **ENDS, "model_type": "qwen2"}
 TILES = {"height": 56, "width": 56}
 SQUARE = {"size": TILES, "max_patches": 4}
 PINPOINTS = [[56, 112], [112, 56], [112, 112]]
 ROWS = tuple(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7))
-LFM_ROWS = tuple(f"<|img_row_{row}_col_{column}|>" for row in range(1, 11) for column in range(1, 11))
+LFM_ROWS = tuple(
+    f"<|img_row_{row}_col_{column}|>" for row in range(1, 11) for column in range(1, 11)
+)
 
 INTERNVL_MARKS = {
     "start_image_token": "<img>",
@@ -78,15 +85,26 @@ def _llava(model_type: str, vision: dict[str, Any], **more: Any) -> Recipe:
     )
 
 
-_CLIP = {**VISION, "model_type": "clip_vision_model", "image_size": 56, "patch_size": 14, "projection_dim": 32}
+_CLIP = {
+    **VISION,
+    "model_type": "clip_vision_model",
+    "image_size": 56,
+    "patch_size": 14,
+    "projection_dim": 32,
+}
 _CROP = {"shortest_edge": 56}
 LLAVA = (
     _llava(
         "llava",
         _CLIP,
+        template="llava_next.jinja",
         config={"vision_feature_select_strategy": "default", "image_seq_length": 16},
         image={"size": _CROP, "crop_size": TILES},
-        processor={"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1},
+        processor={
+            "patch_size": 14,
+            "vision_feature_select_strategy": "default",
+            "num_additional_image_tokens": 1,
+        },
     ),
     _llava(
         "llava_next",
@@ -97,7 +115,11 @@ LLAVA = (
             "image_seq_length": 16,
         },
         image={"size": _CROP, "crop_size": TILES, "image_grid_pinpoints": PINPOINTS},
-        processor={"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1},
+        processor={
+            "patch_size": 14,
+            "vision_feature_select_strategy": "default",
+            "num_additional_image_tokens": 1,
+        },
         template="llava_next.jinja",
     ),
     _llava(
@@ -114,6 +136,7 @@ LLAVA = (
         text={
             **TEXT,
             "hidden_size": 256,
+            "logits_scaling": 2.0,
             "bos_token_id": None,
             "eos_token_id": Mark("<|end_of_text|>"),
             "pad_token_id": Mark("<|end_of_text|>"),
@@ -132,21 +155,36 @@ LLAVA = (
                 "num_attention_heads": 2,
                 "intermediate_size": 64,
                 "encoder_hidden_size": 128,
+                "hidden_dropout_prob": 0.0,
+                "attention_probs_dropout_prob": 0.0,
             },
+            "projector_dropout": 0.0,
         },
         marks={"image_token": "<image>"},
         special=("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>", "<|tool_call|>"),
         eos="<|end_of_text|>",
         pad="<|end_of_text|>",
         tokenizer="PreTrainedTokenizerFast",
-        image={"size": {"height": 56, "width": 56}, "crop_size": TILES, "image_grid_pinpoints": PINPOINTS},
-        processor={"patch_size": 14, "vision_feature_select_strategy": "full", "downsample_rate": "2/4"},
+        image={
+            "size": {"height": 56, "width": 56},
+            "crop_size": TILES,
+            "image_grid_pinpoints": PINPOINTS,
+        },
+        processor={
+            "patch_size": 14,
+            "vision_feature_select_strategy": "full",
+            "downsample_rate": "2/4",
+        },
     ),
 )
 
 
 def _idefics(model_type: str, **more: Any) -> Recipe:
-    ends = {"bos_token_id": Mark("<|im_start|>"), "eos_token_id": Mark("<end_of_utterance>"), "pad_token_id": Mark("<|im_end|>")}
+    ends = {
+        "bos_token_id": Mark("<|im_start|>"),
+        "eos_token_id": Mark("<end_of_utterance>"),
+        "pad_token_id": Mark("<|im_end|>"),
+    }
     return Recipe(
         model_type=model_type,
         config={
@@ -156,7 +194,15 @@ def _idefics(model_type: str, **more: Any) -> Recipe:
             "pad_token_id": Mark("<|im_end|>"),
             "scale_factor": 2,
         },
-        special=("<|im_start|>", "<|im_end|>", "<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>", *ROWS),
+        special=(
+            "<|im_start|>",
+            "<|im_end|>",
+            "<fake_token_around_image>",
+            "<image>",
+            "<end_of_utterance>",
+            "<global-img>",
+            *ROWS,
+        ),
         bos="<|im_start|>",
         eos="<end_of_utterance>",
         pad="<|im_end|>",
@@ -189,8 +235,19 @@ MINICPM_MARKS = {
 LFM2 = Recipe(
     model_type="lfm2_vl",
     config={
-        "text_config": {**TEXT, **ENDS, "model_type": "lfm2", "layer_types": ["conv", "full_attention"]},
-        "vision_config": {**VISION, "model_type": "siglip2_vision_model", "patch_size": 16, "num_patches": 64, "vision_use_head": False},
+        "text_config": {
+            **TEXT,
+            **ENDS,
+            "model_type": "lfm2",
+            "layer_types": ["conv", "full_attention"],
+        },
+        "vision_config": {
+            **VISION,
+            "model_type": "siglip2_vision_model",
+            "patch_size": 16,
+            "num_patches": 64,
+            "vision_use_head": False,
+        },
         "image_token_id": Mark("<image>"),
         "projector_hidden_size": 32,
     },
@@ -200,12 +257,27 @@ LFM2 = Recipe(
         "image_end_token": "<|image_end|>",
         "image_thumbnail_token": "<|img_thumbnail|>",
     },
-    special=("<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|tool_call_start|>", "<|tool_call_end|>", *LFM_ROWS),
+    special=(
+        "<|pad|>",
+        "<|startoftext|>",
+        "<|endoftext|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|tool_call_start|>",
+        "<|tool_call_end|>",
+        *LFM_ROWS,
+    ),
     tags=THINK_TAGS,
     bos="<|startoftext|>",
     eos="<|im_end|>",
     pad="<|endoftext|>",
-    image={"tile_size": 64, "max_image_tokens": 16, "min_image_tokens": 4, "encoder_patch_size": 16, "max_tiles": 4},
+    image={
+        "tile_size": 64,
+        "max_image_tokens": 16,
+        "min_image_tokens": 4,
+        "encoder_patch_size": 16,
+        "max_tiles": 4,
+    },
     template="lfm2_2_5_vl.jinja",
 )
 
@@ -252,8 +324,21 @@ _MOLMO_HEADS = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 
 MOLMO = Recipe(
     model_type="molmo2",
     config={
-        "text_config": {**TEXT, "head_dim": 16, "vocab_size": VocabSize(), "additional_vocab_size": 8, **ENDS},
-        "vision_config": {**VISION, **_MOLMO_HEADS, "num_hidden_layers": 4, "image_size": [56, 56], "patch_size": 14, "num_position_embeddings": 16},
+        "text_config": {
+            **TEXT,
+            "head_dim": 16,
+            "vocab_size": VocabSize(),
+            "additional_vocab_size": 8,
+            **ENDS,
+        },
+        "vision_config": {
+            **VISION,
+            **_MOLMO_HEADS,
+            "num_hidden_layers": 4,
+            "image_size": [56, 56],
+            "patch_size": 14,
+            "num_position_embeddings": 16,
+        },
         "adapter_config": {
             **_MOLMO_HEADS,
             "vision_feature_layer": [-1, -2],
@@ -303,7 +388,11 @@ COHERE_SPECIAL = (
     "<|IMAGE_PAD|>",
     "<|VIDEO_PAD|>",
 )
-_COHERE_ENDS = {"bos_token_id": Mark("<BOS_TOKEN>"), "eos_token_id": Mark("<|END_OF_TURN_TOKEN|>"), "pad_token_id": Mark("<PAD>")}
+_COHERE_ENDS = {
+    "bos_token_id": Mark("<BOS_TOKEN>"),
+    "eos_token_id": Mark("<|END_OF_TURN_TOKEN|>"),
+    "pad_token_id": Mark("<PAD>"),
+}
 _COHERE_TEXT = {
     **TEXT,
     **_COHERE_ENDS,
@@ -325,17 +414,32 @@ def _cohere(model_type: str, config: dict[str, Any], **more: Any) -> Recipe:
     )
 
 
-COMPASS_ROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 2, 2], "mrope_interleaved": True}
+COMPASS_ROPE = {
+    "rope_type": "default",
+    "rope_theta": 1e4,
+    "mrope_section": [4, 2, 2],
+    "mrope_interleaved": True,
+}
 COHERE = (
     _cohere(
         "aya_vision",
-        {"vision_config": SIGLIP, "downsample_factor": 2, "image_token_index": Mark("<|IMG_PATCH|>"), "vision_feature_layer": -1},
+        {
+            "vision_config": SIGLIP,
+            "downsample_factor": 2,
+            "image_token_index": Mark("<|IMG_PATCH|>"),
+            "vision_feature_layer": -1,
+        },
         image={"size": TILES, "crop_to_patches": True, "max_patches": 4},
         processor={"patch_size": 14, "img_size": 56, "downsample_factor": 2},
     ),
     _cohere(
         "cohere2_vision",
-        {"vision_config": SIGLIP, "downsample_factor": 2, "image_token_id": Mark("<|IMG_PATCH|>"), "alignment_intermediate_size": 64},
+        {
+            "vision_config": SIGLIP,
+            "downsample_factor": 2,
+            "image_token_id": Mark("<|IMG_PATCH|>"),
+            "alignment_intermediate_size": 64,
+        },
         marks={
             "image_token": "<|IMG_PATCH|>",
             "boi_token": "<|START_OF_IMG|>",
@@ -354,7 +458,12 @@ COHERE = (
                     "full_attention": COMPASS_ROPE,
                 },
             },
-            "vision_config": {**QWEN_VISION, "patch_size": 16, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]},
+            "vision_config": {
+                **QWEN_VISION,
+                "patch_size": 16,
+                "num_position_embeddings": 64,
+                "deepstack_visual_indexes": [0],
+            },
             "image_token_id": Mark("<|IMAGE_PAD|>"),
             "video_token_id": Mark("<|VIDEO_PAD|>"),
             "vision_start_token_id": Mark("<|START_OF_IMG|>"),
@@ -430,37 +539,6 @@ LLAMA = (
         processor={"patch_size": 14, "pixel_shuffle_ratio": 0.5},
         dtype="bfloat16",
     ),
-    Recipe(
-        model_type="mllama",
-        config={
-            "text_config": {
-                **TEXT,
-                **_LLAMA_ENDS,
-                "eos_token_id": Mark("<|eot_id|>"),
-                "num_hidden_layers": 3,
-                "cross_attention_layers": [1],
-                "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
-            },
-            "vision_config": {
-                "hidden_size": 32,
-                "intermediate_size": 64,
-                "num_hidden_layers": 2,
-                "num_global_layers": 1,
-                "attention_heads": 2,
-                "image_size": 56,
-                "patch_size": 14,
-                "vision_output_dim": 64,
-                "max_num_tiles": 4,
-                "intermediate_layers_indices": [0],
-            },
-            "image_token_index": Mark("<|image|>"),
-        },
-        special=LLAMA_SPECIAL,
-        bos="<|begin_of_text|>",
-        eos="<|eot_id|>",
-        pad="<|finetune_right_pad|>",
-        image={"size": TILES, "max_image_tiles": 4},
-    ),
 )
 
 PHI = Recipe(
@@ -471,7 +549,12 @@ PHI = Recipe(
         "eos_token_id": Mark("<|end|>"),
         "pad_token_id": Mark("<|endoftext|>"),
         # The sizes of pictures are constants of the model.
-        "vision_config": {**VISION, "image_size": 448, "crop_size": 448, "image_token_id": Mark("<|endoftext10|>")},
+        "vision_config": {
+            **VISION,
+            "image_size": 448,
+            "crop_size": 448,
+            "image_token_id": Mark("<|image|>"),
+        },
         "audio_config": {
             "hidden_size": 32,
             "intermediate_size": 32,
@@ -483,8 +566,19 @@ PHI = Recipe(
             "audio_token_id": Mark("<|endoftext11|>"),
         },
     },
-    marks={"image_token": "<|endoftext10|>", "audio_token": "<|endoftext11|>"},
-    special=("<|endoftext|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|tool|>", "<|/tool|>", "<|tool_call|>", "<|/tool_call|>", "<|tool_response|>"),
+    marks={"image_token": "<|image|>", "audio_token": "<|endoftext11|>"},
+    special=(
+        "<|endoftext|>",
+        "<|end|>",
+        "<|user|>",
+        "<|assistant|>",
+        "<|system|>",
+        "<|tool|>",
+        "<|/tool|>",
+        "<|tool_call|>",
+        "<|/tool_call|>",
+        "<|tool_response|>",
+    ),
     bos="<|endoftext|>",
     eos="<|end|>",
     pad="<|endoftext|>",
@@ -512,7 +606,17 @@ STEP = Recipe(
         "vision_config": {**VISION, "image_size": 728, "mlp_ratio": 2.0},
         "image_token_id": Mark("<im_patch>"),
     },
-    special=("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<im_patch>", "<im_start>", "<im_end>", "<patch_start>", "<patch_end>", "<patch_newline>"),
+    special=(
+        "<|endoftext|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<im_patch>",
+        "<im_start>",
+        "<im_end>",
+        "<patch_start>",
+        "<patch_end>",
+        "<patch_newline>",
+    ),
     tags=CALL_TAGS + THINK_TAGS,
     eos="<|im_end|>",
     pad="<|endoftext|>",
@@ -523,7 +627,13 @@ OVIS = Recipe(
     model_type="ovis2",
     config={
         "text_config": QWEN_TEXT,
-        "vision_config": {**VISION, "image_size": 56, "patch_size": 14, "vocab_size": 64, "hidden_stride": 2},
+        "vision_config": {
+            **VISION,
+            "image_size": 56,
+            "patch_size": 14,
+            "vocab_size": 64,
+            "hidden_stride": 2,
+        },
         "image_token_id": Mark("<IMG_ATOM>"),
         "visual_indicator_token_ids": [Mark(one) for one in OVIS_MARKS],
         "hidden_size": 64,
@@ -531,6 +641,7 @@ OVIS = Recipe(
     },
     special=(*QWEN_SPECIAL[:3], "<image>", "<IMG_ATOM>", *OVIS_MARKS),
     tags=CALL_TAGS,
+    template="llava_onevision.jinja",
     eos="<|im_end|>",
     pad="<|endoftext|>",
     tokenizer="Qwen2Tokenizer",
@@ -541,15 +652,43 @@ OVIS = Recipe(
 NEMOTRON = Recipe(
     model_type="nemotron_h_omni",
     config={
-        "text_config": {**TEXT, **ENDS},
-        "vision_config": {**VISION, "patch_size": 16, "video_temporal_patch_size": 2},
+        "text_config": {
+            **TEXT,
+            **ENDS,
+            "num_hidden_layers": 3,
+            "layers_block_type": ["mamba", "moe", "full_attention"],
+            "head_dim": 16,
+            "ssm_state_size": 16,
+            "mamba_num_heads": 4,
+            "mamba_head_dim": 16,
+            "n_groups": 1,
+            "chunk_size": 32,
+            "n_routed_experts": 4,
+            "moe_intermediate_size": 32,
+            "moe_shared_expert_intermediate_size": 32,
+        },
+        "vision_config": {
+            **VISION,
+            "patch_size": 16,
+            "video_temporal_patch_size": 2,
+            "max_img_size": 512,
+        },
         "image_token_id": Mark("<image>"),
         "video_token_id": Mark("<video>"),
         "audio_token_id": Mark("<so_embedding>"),
         "projector_hidden_size": 32,
         "vision_hidden_size": 32,
     },
-    special=(*QWEN_SPECIAL[:3], "<image>", "<video>", "<so_embedding>", "<so_start>", "<so_end>", "<img>", "</img>"),
+    special=(
+        *QWEN_SPECIAL[:3],
+        "<image>",
+        "<video>",
+        "<so_embedding>",
+        "<so_start>",
+        "<so_end>",
+        "<img>",
+        "</img>",
+    ),
     tags=CALL_TAGS + THINK_TAGS,
     eos="<|im_end|>",
     pad="<|endoftext|>",
@@ -558,43 +697,15 @@ NEMOTRON = Recipe(
     parts={"feature_extractor": "ParakeetFeatureExtractor"},
 )
 
-OCR = Recipe(
-    model_type="deepseek_ocr2",
-    config={
-        "text_config": {
-            **TEXT,
-            "n_routed_experts": 4,
-            "n_shared_experts": 1,
-            "num_experts_per_tok": 2,
-            "moe_intermediate_size": 32,
-            "mlp_layer_types": ["dense", "sparse"],
-            "bos_token_id": Mark("<|begin_of_sentence|>"),
-            "eos_token_id": Mark("<|end_of_sentence|>"),
-        },
-        "vision_config": {
-            "sam_config": {
-                "hidden_size": 32,
-                "output_channels": 16,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 2,
-                "global_attn_indexes": [1],
-                "downsample_channels": [32, 64],
-                "mlp_dim": 64,
-            },
-            "encoder_config": {**TEXT, "num_key_value_heads": 4},
-        },
-        "image_token_id": Mark("<image>"),
-    },
-    special=("<|begin_of_sentence|>", "<|end_of_sentence|>", "<image>"),
-    bos="<|begin_of_sentence|>",
-    eos="<|end_of_sentence|>",
-    pad="<|end_of_sentence|>",
-)
-
 PERCEPTION = Recipe(
     model_type="perception_lm",
     config={
-        "text_config": {**TEXT, **_LLAMA_ENDS, "model_type": "llama", "eos_token_id": Mark("<|eot_id|>")},
+        "text_config": {
+            **TEXT,
+            **_LLAMA_ENDS,
+            "model_type": "llama",
+            "eos_token_id": Mark("<|eot_id|>"),
+        },
         "vision_config": {
             "model_type": "timm_wrapper",
             "architecture": "vit_pe_core_large_patch14_336",
@@ -617,6 +728,7 @@ PERCEPTION = Recipe(
     },
     marks={"image_token": "<|image|>", "video_token": "<|video|>"},
     special=LLAMA_SPECIAL,
+    template="llama4.jinja",
     bos="<|begin_of_text|>",
     eos="<|eot_id|>",
     pad="<|finetune_right_pad|>",
@@ -632,7 +744,7 @@ TILE_RECIPES = (
     *IDEFICS,
     LFM2,
     _minicpm("minicpmv4_6"),
-    _minicpm("minicpmv4_7"),
+    _minicpm("minicpmv4_7", template="minicpmv4_6.jinja"),
     MOLMO,
     *COHERE,
     *LLAMA,
@@ -640,6 +752,5 @@ TILE_RECIPES = (
     STEP,
     OVIS,
     NEMOTRON,
-    OCR,
     PERCEPTION,
 )

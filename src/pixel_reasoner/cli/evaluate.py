@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.choices import FAMILIES, SPLITS, choice_option, completing, tasks
+from pixel_reasoner.cli.choices import (
+    FAMILIES,
+    OPERATION_FAMILIES,
+    SPLITS,
+    choice_option,
+    completing,
+    tasks,
+)
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
+    BudgetOption,
+    CalibrationOption,
     LocalOptions,
     MaxTurnsOption,
     MediaRootOption,
@@ -88,8 +97,19 @@ class DrawOptions:
     ] = None
     limit_seed: Annotated[int, typer.Option(help="Random seed of that draw.")] = 0
     strict: StrictOption = False
-    samples: Annotated[int, typer.Option(min=1, help="Answers per question: avg@k and pass@k.")] = 1
+    samples: Annotated[
+        int, typer.Option(min=1, help="Answers per question: avg@k, maj@k and pass@k.")
+    ] = 1
     strategy: StrategyOption = "single"
+    calibration: CalibrationOption = None
+    fit_calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fit the confidence of --strategy to the grades of this run and write it to this file, for --calibration.",
+        ),
+    ] = None
+    budget: BudgetOption = "fixed"
     temperature: TemperatureOption = 0.0
     sample_seed: SamplingSeedOption = 0
     shard: Annotated[
@@ -106,6 +126,13 @@ class DrawOptions:
         ),
     ] = None
     batch_size: Annotated[int, typer.Option(min=1, help="Number of concurrent questions.")] = 16
+    forced_answers: Annotated[
+        bool,
+        typer.Option(
+            "--forced-answers",
+            help="Also force an answer before and after each call, to measure which operations help and which hurt.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +143,9 @@ class WorldOptions:
 
     family: Annotated[
         str,
-        choice_option((*FAMILIES, "all"), "--family", "-f", help="Which scenes."),
+        choice_option(
+            (*FAMILIES, *OPERATION_FAMILIES, "all"), "--family", "-f", help="Which scenes."
+        ),
     ] = "attribute"
     split: Annotated[str, choice_option(SPLITS, "--split", help="Split of scene seeds.")] = "test"
     seed: Annotated[
@@ -193,6 +222,7 @@ def evaluate(
         operations=not without,
         added=operation or (),
         strict=draw.strict,
+        budget=draw.budget,
         max_turns=max_turns,
         max_new_tokens=max_new_tokens or (256 if task == "pixelworld" else 1024),
         temperature=draw.temperature,
@@ -269,9 +299,12 @@ def _eval_spec(
         shard=api.parse_shard(draw.shard),
         samples=draw.samples,
         strategy=draw.strategy,
+        calibration=draw.calibration,
+        fit_calibration=draw.fit_calibration,
         scorer=api.parse_scorer(draw.scorer),
         compare=compare,
         perturb=world.disturb,
+        forced_answers=draw.forced_answers,
         allow_media=tuple(data.allow_media or ()),
         media_root=data.media_root,
         cache=draw.cache,

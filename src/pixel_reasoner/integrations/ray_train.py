@@ -104,7 +104,10 @@ def train_on_ray(
     with require_extra("ray", "train on a Ray cluster"):
         import ray
         import ray.train.torch
+
+        from pixel_reasoner.train.trl_config import check_trl_options
     _check_inputs(run)
+    check_trl_options(run)
     _check_room(options)
     out = Path(run.out).absolute()
     with _temporary_storage(out) as storage, _followed_log(out, progress or NoProgress()):

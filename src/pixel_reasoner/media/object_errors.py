@@ -22,6 +22,8 @@ _FIX_OF_SCHEME = {
     "hf": "set HF_TOKEN, or run `hf auth login`",
 }
 _ADDRESS_OF_SCHEME = {"s3": "AWS_ENDPOINT_URL and AWS_REGION", "hf": "HF_ENDPOINT"}
+_KINDS_OF_REPOSITORIES = ("datasets", "spaces", "buckets")
+"""first parts of hub URLs; a URL of a model starts with its owner"""
 _REJECTED_CODES = frozenset(
     {
         *("ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken"),
@@ -99,6 +101,18 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         one = one.__cause__ or one.__context__
 
 
+def bucket_of(url: str) -> str:
+    """Return the URL of the bucket, container or repository of an object.
+
+    >>> bucket_of("s3://media/a/b.png"), bucket_of("hf://datasets/owner/name/a/b.png")
+    ('s3://media', 'hf://datasets/owner/name')
+    """
+    parts = url.split("/")
+    if parts[0] == "hf:":
+        return "/".join(parts[: 5 if parts[2:3] and parts[2] in _KINDS_OF_REPOSITORIES else 4])
+    return "/".join(parts[:3])
+
+
 def _error_code(error: BaseException) -> str:
     """Return the error code of a reply of S3; empty for other exceptions."""
     response = getattr(error, "response", None)
@@ -118,8 +132,7 @@ def object_error(url: str, failure: Failure, detail: str = "") -> PixelReasonerE
     expected an object that can be read; got s3://b/a.png: no such object. Fix: check the URL
     """
     shown = redacted_url(url)
-    scheme, _, rest = shown.partition("://")
-    bucket = f"{scheme}://{rest.partition('/')[0]}"
+    scheme, bucket = shown.partition("://")[0], bucket_of(shown)
     if failure is Failure.NO_BUCKET:
         return StorageError(
             expected="an existing bucket", got=f"{bucket}: {failure.value}", fix="check its name"

@@ -7,14 +7,23 @@ Reads are retried with backoff. An unreachable store, a missing bucket and rejec
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
 from typing import Any, NamedTuple
 
 from pixel_reasoner.errors import InputError, StorageError, install_command
-from pixel_reasoner.media.object_errors import RETRIED, Failure, failure_of, object_error
+from pixel_reasoner.media.object_errors import (
+    RETRIED,
+    Failure,
+    bucket_of,
+    failure_of,
+    object_error,
+)
 from pixel_reasoner.schema.media_url import check_url
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 10.0
@@ -25,6 +34,8 @@ BACKOFF_S = (0.2, 1.0, 3.0)
 """waits before further attempts"""
 MAX_PART_BYTES = 2**24
 """bytes of one request"""
+REQUEST_S, MAX_LIST_S, MIN_BYTES_PER_S = MAX_WAIT_S / 2, 600.0, 200_000
+"""limits of a request to other stores than S3, whose libraries retry for minutes: without bytes, a list of all objects, speed"""
 _DOWN_S = 10.0
 """time in which a bucket that failed is not asked again"""
 _VERSION_KEYS = (
@@ -33,8 +44,8 @@ _VERSION_KEYS = (
 )
 """fields of `info` that change with the content, of all file systems"""
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+_STORES_WITHOUT_REASON = ("gs://", "gcs://", "az://", "abfs://")
 _OPTIONS_OF_S3 = {
-    "use_listings_cache": False,
     "config_kwargs": {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "read_timeout": READ_TIMEOUT_S,
@@ -83,7 +94,7 @@ class ObjectStore:
         if memo is not None and time.monotonic() - memo.at_s < max_age_s:
             return memo.object
         check_url(url)
-        fields = self._request(url, lambda fs, path: fs.info(path, **_refresh(fs)))
+        fields = self._request(url, lambda fs, path: fs.info(path, **_options_of_info(path)))
         if fields.get("type") == "directory" or fields.get("size") is None:
             raise InputError(
                 expected="the URL of an object", got=f"{url}: a folder", fix="name an object in it"
@@ -120,14 +131,23 @@ class ObjectStore:
         """
         check_url(url)
         scheme = url.partition("://")[0]
-        found = self._request(url, lambda fs, path: fs.find(path))
+        self._request(
+            url, lambda fs, path: fs.exists(path)
+        )  # a long list may take minutes, a dead store not
+        found = self._request(url, _find_below, MAX_LIST_S)
         return [f"{scheme}://{str(name).lstrip('/')}" for name in found]
 
     def _part(self, one: RemoteObject, start: int, end: int) -> bytes:
         content = b""
         for wait_s in (*BACKOFF_S[:2], None):
             content = bytes(
-                self._request(one.url, lambda fs, path: fs.cat_file(path, start=start, end=end))
+                self._request(
+                    one.url,
+                    lambda fs, path: fs.cat_file(
+                        path, start=start, end=end, **_options_of_cat(path)
+                    ),
+                    REQUEST_S + (end - start) / MIN_BYTES_PER_S,
+                )
             )
             self.num_bytes_read += len(content)
             if len(content) == end - start:
@@ -140,25 +160,34 @@ class ObjectStore:
             fix="upload it again",
         )
 
-    def _request(self, url: str, call: Callable[[Any, str], Any]) -> Any:
+    def _request(
+        self, url: str, call: Callable[[Any, str], Any], limit_s: float = REQUEST_S
+    ) -> Any:
         """Execute a request, again after a failure that may pass.
+
+        Args:
+            url: of the object.
+            call: the request, of a file system and the URL.
+            limit_s: time after which a store other than S3, whose client has its own limits, does not answer.
 
         Raises:
             InputError: an unusable object.
             StorageError: an unusable store.
         """
-        bucket = "/".join(url.split("/", 3)[:3])
+        bucket = bucket_of(url)
         self._raise_if_down(bucket)
         started, fs = time.monotonic(), None
         for wait_s in (*BACKOFF_S, None):
             try:
                 fs = self._file_system(url)
-                return call(fs, url)
+                if url.startswith("s3://"):
+                    return call(fs, url)
+                return _within(limit_s, partial(call, fs, url))
             except (StorageError, InputError):
                 raise
             except Exception as error:  # noqa: BLE001 - each library has its own exceptions
                 failure, detail = failure_of(error), type(error).__name__
-            late = time.monotonic() - started + (wait_s or 0.0) > MAX_WAIT_S / 2
+            late = time.monotonic() - started + (wait_s or 0.0) > REQUEST_S
             if failure not in RETRIED or wait_s is None or late:
                 break
             time.sleep(wait_s)
@@ -175,8 +204,16 @@ class ObjectStore:
     def _failure_of_bucket(self, fs: Any, url: str, failure: Failure) -> Failure:
         """Return why an object cannot be read, if the reason is its bucket or the credentials.
 
-        The reply to a HEAD request has no reason: expired credentials are 400 Bad Request.
+        The reply to a HEAD request has no reason: expired credentials are 400 Bad Request. GCS and Azure reply to a missing
+        bucket as to a missing object.
         """
+        if failure is Failure.NO_OBJECT and url.startswith(_STORES_WITHOUT_REASON):
+            try:
+                _within(REQUEST_S, lambda: fs.info(bucket_of(url)))
+            except FileNotFoundError:
+                return Failure.NO_BUCKET
+            except Exception:  # noqa: BLE001 - reading objects does not include reading about their bucket
+                return failure
         if failure not in (Failure.DENIED, Failure.UNUSABLE) or fs is None:
             return failure
         try:
@@ -200,7 +237,14 @@ def _open_file_system(scheme: str) -> Any:
     try:
         import fsspec
 
-        options = _OPTIONS_OF_S3 if scheme == "s3" else {}
+        # Their warnings about attempts would be lines next to the one error of a run.
+        for name in ("gcsfs", "azure", "huggingface_hub.utils._http"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        # Support of zonal buckets asks for the type of a bucket before each request, with a permission that readers lack.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        options: dict[str, Any] = {} if scheme == "hf" else {"use_listings_cache": False}
+        if scheme == "s3":
+            options |= _OPTIONS_OF_S3
         fs = fsspec.filesystem(scheme, **options)
     except ImportError as error:
         raise StorageError(
@@ -215,9 +259,41 @@ def _open_file_system(scheme: str) -> Any:
     return fs
 
 
-def _refresh(fs: Any) -> dict[str, Any]:
-    """Return the argument with which `info` asks the store and not a cached listing."""
-    return {"refresh": True} if "s3" in fs.protocol else {}
+def _within(limit_s: float, call: Callable[[], Any]) -> Any:
+    """Return the result of a call in a thread.
+
+    Raises:
+        TimeoutError: it takes longer. Its thread ends on its own.
+    """
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised by `result`
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="object-request").start()
+    return future.result(limit_s)
+
+
+def _find_below(fs: Any, url: str) -> list[str]:
+    """Return the names of all objects below a URL. The hub's file system would answer later questions from this list."""
+    names: list[str] = fs.find(url)
+    fs.invalidate_cache()
+    return names
+
+
+def _options_of_info(url: str) -> dict[str, Any]:
+    """Return the arguments with which `info` asks the store, and the hub tells a version."""
+    if url.startswith("hf://"):
+        return {"refresh": True, "expand_info": True}
+    return {"refresh": True} if url.startswith("s3://") else {}
+
+
+def _options_of_cat(url: str) -> dict[str, Any]:
+    """Return the arguments with which `cat_file` transfers a range and not a block of megabytes."""
+    return {"cache_type": "none"} if url.startswith("hf://") else {}
 
 
 OBJECTS = ObjectStore()

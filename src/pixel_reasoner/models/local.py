@@ -19,9 +19,9 @@ from typing import Any, Self
 
 from transformers.utils import logging as transformers_logging
 
-from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.dialects import call_marks, get_dialect
 from pixel_reasoner.dialects.template_check import assert_template_supports, thought_problem
-from pixel_reasoner.errors import UsageError
+from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.models.api import (
     Completion,
     ContextFull,
@@ -54,6 +54,7 @@ from pixel_reasoner.models.patches import (
     compile_layers,
     optimize_vision_encoder,
 )
+from pixel_reasoner.models.processor_inputs import ProcessorInputs, num_grid_tokens
 from pixel_reasoner.schema.settings import ModelInfo, SamplingParams
 
 __all__ = ["LocalModel", "load_processor"]
@@ -125,9 +126,10 @@ class LocalModel:
         self.budgets = budgets_for_processor(settings, processor.image_processor)
         self.note = settings.note
         self.processor = processor
+        self.inputs = ProcessorInputs(processor)
         self.tokenizer = processor.tokenizer
         self.model = unwrap_peft(weights.eval())
-        self.kept_special_tokens: frozenset[str] = getattr(dialect, "special_tokens", frozenset())
+        self.kept_special_tokens: frozenset[str] = dialect.special_tokens | call_marks()
         self.decode = TokenDecoder(self.tokenizer, self.kept_special_tokens)
         reason = engine_support(self.model)
         self.is_supported_by_engine = reason is None
@@ -196,31 +198,30 @@ class LocalModel:
         )
         return texts[0]
 
-    def tokenize(self, text: str, *, is_start: bool = False) -> list[int]:
-        """Return the token ids of a text of a prompt.
-
-        At the start of a prompt the tokenizer adds its special tokens, unless the chat template has written them.
-        """
-        adds = is_start and self._adds_special_tokens(text)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=adds)["input_ids"]
+    def tokenize(self, text: str) -> list[int]:
+        """Return the token ids of a text of a prompt. Marks of the beginning are written by the chat template."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
-
-    def _adds_special_tokens(self, prompt: str) -> bool:
-        bos = self.tokenizer.bos_token
-        return not (bos and prompt.startswith(bos))
 
     def prompt_inputs(self, conversations: Sequence[Messages]) -> Any:
         """Return the inputs of `forward` of the model: ids, masks and pixels of conversations, padded on the left."""
         texts = [self.render(conversation) for conversation in conversations]
         images = [collect_images(conversation) for conversation in conversations]
-        return self.processor(
-            text=texts,
-            images=images if any(images) else None,
-            padding=True,
-            padding_side="left",
-            add_special_tokens=self._adds_special_tokens(texts[0]),
-            return_tensors="pt",
-        ).to(self.device)
+        self._check_placeholders(texts, images)
+        options = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
+        return self.inputs.batch(texts, images, **options).to(self.device)
+
+    def _check_placeholders(self, texts: Sequence[str], images: Sequence[Sequence[Any]]) -> None:
+        """Raise an error if the prompt of a conversation with pictures contains no placeholder of the processor."""
+        names = ("image_token", "boi_token", "fake_image_token")
+        marks = [one for name in names if (one := getattr(self.processor, name, None))]
+        for text, pictures in zip(texts, images, strict=True):
+            if pictures and marks and not any(str(mark) in text for mark in marks):
+                raise ModelError(
+                    expected=f"a chat template that writes {' or '.join(map(str, marks))} for a picture",
+                    got=f"{self.name}, whose prompt contains none for {len(pictures)} pictures",
+                    fix="copy chat template, tokenizer and processor of the original model into the folder again",
+                )
 
     def completion(
         self,
@@ -246,6 +247,21 @@ class LocalModel:
         """Token ids that end a turn."""
         end = self.model.generation_config.eos_token_id
         return frozenset([end] if isinstance(end, int) else end or [self.tokenizer.eos_token_id])
+
+    def num_image_tokens(self, size: tuple[int, int]) -> int:
+        """Return the number of visual tokens of a picture of this (width, height), without its pixels.
+
+        If the processor does not count them, a token is a square of `budgets.multiple` pixels.
+        """
+        processor = self.processor
+        if self.inputs.has_patch_grid:
+            return num_grid_tokens(processor.image_processor, size)
+        count = getattr(processor, "_get_num_multimodal_tokens", None)
+        found = count(image_sizes=[(size[1], size[0])]) if count is not None else None
+        if found and found.get("num_image_tokens"):
+            return int(found["num_image_tokens"][0])
+        budgets = self.budgets or get_dialect(self.dialect).budgets
+        return size[0] * size[1] // budgets.multiple**2
 
     def context_limit(self, sampling: SamplingParams) -> int:
         """Return the maximum number of tokens of a conversation, including its next turn."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence as SequenceOf
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -201,8 +200,7 @@ class LocalBackend:
             num_earlier,
             is_start=not history.text,
         )
-        tokenize = partial(self.model.tokenize, is_start=new.is_start)
-        ids = family.prompt_ids(self.model.processor, new, tokenize)
+        ids = family.prompt_ids(self.model.processor, new, self.model.tokenize)
         digests = tuple(one.digest for one in images)
         return TokenizedText(text, digests, history.ids + ids), images
 

@@ -54,18 +54,28 @@ def trl_config(run: SftRun | RlRun) -> SFTConfig | GRPOConfig:
     """
     if isinstance(run, SftRun):
         ours: dict[str, Any] = {**SFT_DEFAULTS, **SFT_OPTIONS, **sft_batches(run)}
-        return _checked(SFTConfig, _options(run, SFTConfig, ours))
+        return _checked(SFTConfig, _options(run, ours))
     numbers = batch_sizes(run, num_processes())
     ours = {**RL_DEFAULTS, **_rl_options(run, numbers)}
     limits = {"generation_kwargs": _generation_options(run)}
-    args = _checked(GRPOConfig, _options(run, GRPOConfig, ours) | limits)
+    args = _checked(GRPOConfig, _options(run, ours) | limits)
     _check_rl(args, _steps_per_sync(run, numbers))
     return args
 
 
-def _options(run: SftRun | RlRun, kind: Any, ours: dict[str, Any]) -> dict[str, Any]:
+def check_trl_options(run: SftRun | RlRun) -> None:
+    """Check names and types of the options under `[trl]`, which do not depend on the machine.
+
+    Raises:
+        UsageError: an unknown name, with the nearest one, or a value of another type.
+    """
+    kind = SFTConfig if isinstance(run, SftRun) else GRPOConfig
     reject_unknown_keys(run.trl, kind.__dataclass_fields__, "[trl]")
     _check_types(run.trl, kind)
+
+
+def _options(run: SftRun | RlRun, ours: dict[str, Any]) -> dict[str, Any]:
+    check_trl_options(run)
     has_gpu = torch.cuda.is_available()
     common = {
         "output_dir": run.out,

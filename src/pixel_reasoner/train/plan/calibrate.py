@@ -10,8 +10,11 @@ prefill and the decode steps of the engine.
 from __future__ import annotations
 
 import copy
+import itertools
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -19,6 +22,7 @@ from transformers import AutoModelForImageTextToText
 from trl.trainer.utils import add_fused_lm_head
 
 from pixel_reasoner.errors import ModelError
+from pixel_reasoner.files import read_json_object
 from pixel_reasoner.models.engine import (
     Engine,
     ImageInput,
@@ -65,10 +69,8 @@ class Costs(NamedTuple):
     """forward and backward pass of a micro-batch"""
     optimizer_s: float
     """clipping, optimizer step, clearing gradients"""
-    saved_bytes: float
-    """activations between the passes"""
-    layer_bytes: float
-    """activations of all layers without gradient checkpointing"""
+    activation_bytes: float
+    """peak of a forward and backward pass: activations and their gradients"""
     prefill_s: float
     """prompts of a batch of rollouts"""
     decode_s: float
@@ -106,15 +108,11 @@ def measure_costs(
         )
     first, kinds = _shallow_configs(config)
     base = _measure(run, first, batch, generation, processor)
-    total, recomputed = base, 0.0
+    total = base
     for deeper, count in kinds:
         costs = _measure(run, deeper, batch, generation, processor)
         layer = Costs(*(max(0.0, two - one) for one, two in zip(base, costs, strict=True)))
         total = total.plus(layer, count)
-        recomputed = max(recomputed, layer.layer_bytes)
-    if trl_config(run).gradient_checkpointing:
-        # A layer is computed again for its backward pass: its activations, and gradients of about half of them.
-        return total._replace(saved_bytes=total.saved_bytes + 1.5 * recomputed)
     return total
 
 
@@ -181,19 +179,19 @@ def _measure(
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
 
-    of_layers = saved = _saved_bytes(model, update)
     if trl_config(run).gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
         if run.lora_rank:
             base.enable_input_require_grads()
-        saved = _saved_bytes(model, update)
+    update()
     step()
+    activation_bytes = _peak_bytes(update, device)
     updates, steps = [], []
     for _ in range(REPEATS):
         optimizer.zero_grad()
         updates.append(_seconds(update, device))
         steps.append(_seconds(step, device))
-    return Costs(min(updates), min(steps), saved, of_layers, prefill_s, decode_s)
+    return Costs(min(updates), min(steps), activation_bytes, prefill_s, decode_s)
 
 
 def _random_model(run: SftRun | RlRun, config: Any, device: torch.device) -> Any:
@@ -298,17 +296,24 @@ def _seconds(call: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def _saved_bytes(model: Any, update: Callable[[], None]) -> float:
-    """Return the bytes of the activations that a forward pass saves for its backward pass."""
-    weights = {one.untyped_storage().data_ptr() for one in model.parameters()}
-    storages: dict[int, int] = {}
+def _peak_bytes(update: Callable[[], None], device: torch.device) -> float:
+    """Return the bytes that a forward and backward pass holds at its peak, beyond those before it.
 
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    Activations, and the gradients of activations of the layer whose backward pass runs. Gradients of weights exist before.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
         update()
-    return float(sum(storages.values()))
+        return float(torch.cuda.max_memory_allocated(device) - before)
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        update()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profile.export_chrome_trace(str(path))
+        events = read_json_object(path, "the trace of a profile", "repeat the plan")["traceEvents"]
+    allocations = [one for one in events if one["name"] == "[memory]"]
+    allocations.sort(key=lambda one: one["ts"])
+    return float(max(itertools.accumulate(one["args"]["Bytes"] for one in allocations)))

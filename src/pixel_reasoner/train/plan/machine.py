@@ -4,7 +4,7 @@ Times come from `calibrate.measure_costs`: layers of the model's width, at the l
 sum of what a process holds at its peak, in the types of the run:
 
     weights, gradients and AdamW's moments of trained weights, copies of gradients that DDP sends
-    activations that a backward pass needs, measured
+    activations and their gradients at the peak of a backward pass, measured
     keys and values of the rollouts of one batch, which stay in the engine's cache during the update
 
 Libraries are not included: about 1 GiB of a process on a CPU.
@@ -133,7 +133,7 @@ def _plan_sft(
         + costs.optimizer_s
         + _link_seconds(parameters, processes)
         + FIXED_STEP_S,
-        memory_bytes=_states(parameters, processes) + growth * costs.saved_bytes,
+        memory_bytes=_states(parameters, processes) + growth * costs.activation_bytes,
     )
 
 
@@ -164,7 +164,7 @@ def _plan_rl(
         + costs.optimizer_s
         + _link_seconds(parameters, processes)
         + FIXED_STEP_S,
-        memory_bytes=_states(parameters, processes) + costs.saved_bytes + cache,
+        memory_bytes=_states(parameters, processes) + costs.activation_bytes + cache,
     )
 
 
