@@ -25,10 +25,7 @@ import torch
 from PIL import Image, ImageDraw
 from transformers.utils import logging as transformers_logging
 
-from families.recipe import Recipe, build_folder
-from families.recipes_fixed import FIXED_RECIPES
-from families.recipes_grid import GRID_RECIPES
-from families.recipes_tiles import TILE_RECIPES
+from families import RECIPES, Recipe, build_folder
 from pixel_reasoner.models.api import Completion, Messages, generate_turns
 from pixel_reasoner.models.engine import FAMILIES
 from pixel_reasoner.models.folder import FolderSettings
@@ -38,7 +35,6 @@ from pixel_reasoner.models.local_generate import generate_with_transformers
 from pixel_reasoner.models.local_weights import load_processor, load_weights
 from pixel_reasoner.schema.settings import SamplingParams
 
-RECIPES = {one.model_type: one for one in (*GRID_RECIPES, *TILE_RECIPES, *FIXED_RECIPES)}
 LAYERS = 8
 NEW_TOKENS = 32
 FIRST_WORDS, NEXT_WORDS = 600, 8

@@ -11,13 +11,10 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw
 
+from families import RECIPES
 from families.recipe import build_model, build_processor
-from families.recipes_fixed import FIXED_RECIPES
-from families.recipes_grid import GRID_RECIPES
-from families.recipes_tiles import TILE_RECIPES
 from pixel_reasoner.models.engine import FAMILIES, Engine, ImageInput, PromptText, Sequence
 
-RECIPES = {one.model_type: one for one in (*GRID_RECIPES, *TILE_RECIPES, *FIXED_RECIPES)}
 WEIGHT_SCALE = 4.0
 """Weights of a new model are so small that every prompt would be continued alike."""
 MAX_NEW_TOKENS = 8

@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 from engine_families_fixture import (
     MAX_NEW_TOKENS,
     NAMES,
-    RECIPES,
     Conversation,
     TinyFamily,
     drawn_picture,
     some_words,
     tiny_family,
 )
-from families.recipe import build_folder, build_model, build_processor
+from families import RECIPES, build_folder
+from families.recipe import build_model, build_processor
 from pixel_reasoner import cli
 from pixel_reasoner.models.api import GenerationRequest
 from pixel_reasoner.models.engine import (
@@ -225,7 +225,7 @@ def test_a_local_model_generates_the_same_turn_in_the_engine(name):
 
 def test_a_model_without_a_family_names_the_reason_and_its_cost(tmp_path):
     folder = build_folder(RECIPES["deepseek_vl"], tmp_path / "model")
-    assert folder_support(folder) == "it has no family deepseek_vl"
+    assert folder_support(folder) == "the engine has no family deepseek_vl"
     recipe = RECIPES["deepseek_vl"]
     processor = build_processor(recipe)
     weights = build_model(recipe, processor.tokenizer)
@@ -233,7 +233,7 @@ def test_a_model_without_a_family_names_the_reason_and_its_cost(tmp_path):
     model = LocalModel.of(weights, processor, settings)
     assert model.note == f"A note. {model.engine_note}"
     assert "no family deepseek_vl" in model.engine_note
-    assert "prefills the whole conversation in every turn" in model.engine_note
+    assert "Every turn prefills the whole conversation" in model.engine_note
     shown = CliRunner().invoke(cli.app, ["doctor", "--model", str(folder)])
     assert model.engine_note in shown.output.replace("\n", " ")
 
@@ -247,9 +247,9 @@ def test_layers_and_attention_without_support_are_named():
     model = SimpleNamespace(
         config=SimpleNamespace(model_type="internvl", get_text_config=lambda: text)
     )
-    assert engine_support(model) == "attention eager instead of sdpa"
+    assert engine_support(model) == "the engine does not run attention eager, only sdpa"
     text._attn_implementation, text.layer_types = "sdpa", ["full_attention", "mamba"]
-    assert engine_support(model) == "decoder layers of kind mamba"
+    assert engine_support(model) == "the engine does not run decoder layers of kind mamba"
     text.layer_types = ["linear_attention"]
     assert not is_supported(model), "a family without states"
     assert {"qwen3_5", "gemma3", "gemma4", "internvl", "glm4v", "smolvlm", "mistral3"} <= set(
