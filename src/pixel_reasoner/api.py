@@ -248,8 +248,7 @@ def ask(  # noqa: PLR0913 - options of one question
         config: limits, sampling, operations.
         on_text: is called with new text while it is generated.
         on_turn: is called with the rollout after each turn.
-        strategy: how rollouts are combined (`rollout.strategies`), for example `majority_vote:k=8`; both functions above
-            are called for `single` alone.
+        strategy: how rollouts are combined, such as `majority_vote:k=8`; both functions above are called for `single` alone.
         calibration: file that calibrates the confidence of the strategy.
 
     Raises:

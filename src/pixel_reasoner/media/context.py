@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Self
 
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image
 
 from pixel_reasoner.media import sheets
 from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder
 from pixel_reasoner.media.pixels import OpenMedia, Source, SourceKey
 from pixel_reasoner.media.replay import media_mismatch_error, recorded_limits, recorded_pictures
 from pixel_reasoner.media.resize import fit_size, region_px
+from pixel_reasoner.media.similar_frames import THUMBNAIL_SIDE, different_frames
 from pixel_reasoner.media.transforms import (
     apply_transforms,
     check_transforms,
@@ -46,8 +47,6 @@ _ANY = PixelBudget(min_px=1, max_px=MAX_PROMPT_PICTURE_PX)
 UNSCALED = PixelBudgets(picture=_ANY, crop=_ANY, frame=_ANY, selected_frame=_ANY, multiple=1)
 """budgets that disable resizing, up to the largest picture that a trace can record"""
 
-THUMBNAIL_SIDE = 64
-"""longest side of frames that are compared, pixels"""
 Budget = str | PixelBudget
 """name of a field of `PixelBudgets`, or a custom budget of an operation"""
 
@@ -254,7 +253,7 @@ class MediaContext:
         Raises:
             InputError: its pixels cannot be decoded.
         """
-        key = _key(self.picture(number))
+        key = SourceKey.of(self.picture(number))
         width, height = self._region_size(key, box)
         scale = min(1.0, (max_side or math.inf) / max(width, height))
         size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -275,7 +274,7 @@ class MediaContext:
         return sheets.compose(size, scaled, where)
 
     def _exact(self, region: PictureRegion) -> Image.Image:
-        source = self.media.image(_key(region))
+        source = self.media.image(SourceKey.of(region))
         px = region_px(source.size, region.box)
         size = px[2] - px[0], px[3] - px[1]
         # An exact copy. `crop` would apply Pillow's own limit on pixels.
@@ -299,7 +298,7 @@ class MediaContext:
             part = regions[nth]
         inner, transforms = crop_through(box, part.transforms)
         source = inner.within(part.box)
-        size = self._region_size(_key(part), source)
+        size = self._region_size(SourceKey.of(part), source)
         changes = {"box": source, "source_px": size, "transforms": transforms}
         return part.model_copy(update=changes)
 
@@ -382,19 +381,12 @@ class MediaContext:
         Adaptive budgets leave out frames that hardly differ from one before.
         """
         if self.budgets.adaptive is not None:
-            frames = self._different_frames(frames, self.budgets.adaptive.min_frame_difference)
+            thumbnails = {
+                one: self.source_region(self.frames[one], WHOLE, THUMBNAIL_SIDE).convert("RGB")
+                for one in frames
+            }
+            frames = different_frames(thumbnails, self.budgets.adaptive.min_frame_difference)
         return [self.add_region(self.frames[frame], budget=budget) for frame in frames]
-
-    def _different_frames(self, frames: Sequence[int], least: float) -> list[int]:
-        """Return the frames whose mean difference to every kept frame before is at least `least`, of at most 1."""
-        kept: list[int] = []
-        thumbnails: list[Image.Image] = []
-        for frame in frames:
-            image = self.source_region(self.frames[frame], WHOLE, THUMBNAIL_SIDE).convert("RGB")
-            if all(_difference(image, other) >= least for other in thumbnails):
-                kept.append(frame)
-                thumbnails.append(image)
-        return kept
 
     def of_region(self, number: int, box: Box, budget: Budget = "picture") -> Self:
         """Return a context of the same media whose only picture, number 1, is a region of a picture.
@@ -453,7 +445,7 @@ class MediaContext:
 
     def _render(self, picture: Picture) -> Image.Image:
         if picture.parent is None:  # shared by all rollouts with these media
-            return self.media.overview(_key(picture), picture.seen_px)
+            return self.media.overview(SourceKey.of(picture), picture.seen_px)
         if not picture.beside:
             return self._rendered(picture, picture.seen_px)
         regions = picture.regions
@@ -465,13 +457,13 @@ class MediaContext:
 
     def _rendered(self, region: Picture | PictureRegion, shown_px: Size) -> Image.Image:
         size = untransformed_size(shown_px, region.transforms)
-        image = self.media.region(_key(region), region.box, size)
+        image = self.media.region(SourceKey.of(region), region.box, size)
         return apply_transforms(image, region.transforms)
 
     def _can_show(self, picture: Picture) -> bool:
         return all(
-            self.media.size(_key(one)) is not None
-            and one.source_px == self._region_size(_key(one), one.box)
+            self.media.size(SourceKey.of(one)) is not None
+            and one.source_px == self._region_size(SourceKey.of(one), one.box)
             for one in picture.regions
         )
 
@@ -485,16 +477,6 @@ class MediaContext:
         assert size is not None, f"no source {key}"
         left, top, right, bottom = region_px(size, box)
         return right - left, bottom - top
-
-
-def _difference(one: Image.Image, other: Image.Image) -> float:
-    """Return the mean difference of two pictures of one size, as a share of the range of a pixel."""
-    means = ImageStat.Stat(ImageChops.difference(one, other)).mean
-    return sum(means) / (255 * len(means))
-
-
-def _key(region: Picture | PictureRegion) -> SourceKey:
-    return SourceKey(region.medium, region.frame, region.clip_index)
 
 
 def _whole(source: Source) -> PictureRegion:

@@ -154,12 +154,7 @@ class PixelReasonerTrainer(
         )
         self.generator = RolloutGenerator(
             self._turn_source(),
-            PromptEncoder(
-                self.processing_class,
-                self.eos_token_ids,
-                self.chat_template_kwargs,
-                get_dialect(model_settings.dialect).special_tokens,
-            ),
+            self._prompt_encoder(),
             model_settings,
             config,
             MediaCache(max_entries=32),
@@ -168,6 +163,14 @@ class PixelReasonerTrainer(
         if self._corrects_sampling:
             self.use_vllm = True  # TRL's correction and its hook for weights depend on it
         self._async = async_rollouts(self) if run.max_staleness else None
+
+    def _prompt_encoder(self) -> PromptEncoder:
+        return PromptEncoder(
+            self.processing_class,
+            self.eos_token_ids,
+            self.chat_template_kwargs,
+            get_dialect(self.model_settings.dialect).special_tokens,
+        )
 
     def _turn_source(self) -> TurnSource:
         if self.publisher is not None:
