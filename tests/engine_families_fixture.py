@@ -58,34 +58,38 @@ VARIANTS = {
     ),
 }
 """decoders of the same family that other checkpoints have"""
-NAMES = (
+FAST = (
     "qwen3_5",
-    "qwen3_5, 3 to 1",
-    "qwen3_5_moe",
     "gemma3",
-    "gemma4",
     "gemma4, shared keys",
     "gemma4, large",
-    "gemma4_unified",
     "internvl",
-    "internvl, qwen3",
     "glm4v",
-    "glm4v_moe",
-    "glm46v",
     "idefics3",
-    "mistral3",
     "mistral3, sliding",
     "lfm2_vl",
     "llava_onevision",
-    "llava",
-    "llava_next",
     "minicpmv4_6",
     "cohere2_vision",
-    "aya_vision",
     "granite4_vision",
     "kimi_k25",
     "molmo2",
 )
+"""one decoder for each code path"""
+SLOW = (
+    "qwen3_5, 3 to 1",
+    "qwen3_5_moe",
+    "gemma4",
+    "gemma4_unified",
+    "internvl, qwen3",
+    "glm4v_moe",
+    "glm46v",
+    "mistral3",
+    "llava",
+    "llava_next",
+    "aya_vision",
+)
+"""further decoders of these families"""
 
 
 class TinyFamily:

@@ -10,8 +10,9 @@ import torch
 from typer.testing import CliRunner
 
 from engine_families_fixture import (
+    FAST,
     MAX_NEW_TOKENS,
-    NAMES,
+    SLOW,
     Conversation,
     TinyFamily,
     drawn_picture,
@@ -37,6 +38,8 @@ from pixel_reasoner.models.local_generate import generate_with_transformers
 from pixel_reasoner.schema.settings import SamplingParams
 
 pytestmark = pytest.mark.medium
+ALL = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+"""names of decoders; `make test` runs one for each code path"""
 
 
 def run_mixed(engine, sequences, rng) -> None:
@@ -83,19 +86,19 @@ def assert_conversations_equal_generate(tiny: TinyFamily, count: int, turns: int
     assert engine.cache_usage.num_reused_tokens > 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_conversations_equal_those_of_generate(name):
     """Several turns with pictures, continuous batching, prefix sharing and the vision cache."""
     assert_conversations_equal_generate(tiny_family(name), count=6, turns=2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAST + SLOW)
 def test_50_conversations_equal_those_of_generate(name):
     assert_conversations_equal_generate(tiny_family(name), count=50, turns=3)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_prompt_ids_equal_those_of_the_processor(name):
     tiny, rng = tiny_family(name), random.Random(1)
     place, end = tiny.processor.image_token, tiny.processor.tokenizer.eos_token
