@@ -203,7 +203,7 @@ def test_only_a_bounded_number_of_pixels_is_kept_decoded(tmp_path):
     assert sum(key.frame is not None for key in context.media.open_keys) == 4
     first = context.picture(5)
     assert context.source(first.number).getpixel((0, 0)) == (0, 0, 0)
-    assert (1, None) in context.media.open_keys
+    assert (1, None) in [key[:2] for key in context.media.open_keys]
 
 
 def test_a_picture_larger_than_the_cache_is_opened(folder):
