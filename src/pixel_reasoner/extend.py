@@ -16,9 +16,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pixel_reasoner.dialects import Dialect, detect_dialect, get_dialect
+from pixel_reasoner.dialects.carriage import Carriage
 from pixel_reasoner.dialects.conformance import assert_valid_dialect
 from pixel_reasoner.dialects.detect import ModelMatch
+from pixel_reasoner.dialects.families._common import family_dialect, tile_budgets, token_budgets
+from pixel_reasoner.dialects.proposal import BOX_GRIDS
 from pixel_reasoner.dialects.registry import register as register_dialect
+from pixel_reasoner.dialects.syntax.catalogue import CALL_SYNTAXES
+from pixel_reasoner.dialects.template_facts import THOUGHT_TAGS
 from pixel_reasoner.evals.benchmark import (
     Benchmark,
     RowDraft,
@@ -74,6 +79,9 @@ if TYPE_CHECKING:
     from pixel_reasoner.train.reward_functions import load_reward
 
 __all__ = [
+    "BOX_GRIDS",
+    "CALL_SYNTAXES",
+    "THOUGHT_TAGS",
     "AnswerType",
     "Benchmark",
     "Box",
@@ -81,6 +89,7 @@ __all__ = [
     "BoxesArgument",
     "CallErrorKind",
     "CallRejected",
+    "Carriage",
     "Completion",
     "Dialect",
     "Drawing",
@@ -116,6 +125,7 @@ __all__ = [
     "assert_valid_dialect",
     "assert_valid_operation",
     "detect_dialect",
+    "family_dialect",
     "files_below",
     "find_media_file",
     "get_benchmark",
@@ -134,6 +144,8 @@ __all__ = [
     "select_questions",
     "source",
     "strategy",
+    "tile_budgets",
+    "token_budgets",
     "transform",
     "tsv_rows",
 ]

@@ -24,11 +24,14 @@ FAMILIES = ("attribute", "relation", "count", "infographic", "video")
 OPERATION_FAMILIES = ("turned", "faint", "distance", "crowd", "brief")
 """families for single operations, which `all` does not contain"""
 ANALYSES = ("template", "labeller")
-EXPORT_FORMATS = ("trl", "message_list", "verl")
+OCR_MODES = ("auto", "never", "always")
+EXPORT_FORMATS = ("trl", "message_list", "verl", "questions")
 TEMPLATES = ("sft", "rl", "rows", "survey", "inspect")
 LESSON_FORMATS = ("html", "handout", "notebook", "h5p", "notes", "pptx", "strip", "gif")
 EXTENSIONS = ("operation", "dialect", "benchmark", "reward")
 """kinds of packages that `new` writes"""
+GRIDS = ("fractions", "fine_fractions", "thousandths", "thousandths_yx", "nines", "pixels")
+"""names in `dialects.proposal.BOX_GRIDS`"""
 
 CUT_MODES = ("exact", "fast")
 REDACTIONS = ("box", "pixelate", "blur")

@@ -60,6 +60,8 @@ from pixel_reasoner.scoring.grading import is_right
 
 VERSION = 2
 """incremented when a question and seed give another trace"""
+_OTHER_PICTURE_SHARE = 0.6
+"""share of wrong first zooms into another picture, for questions about several"""
 
 
 class Kind(StrEnum):
@@ -209,7 +211,13 @@ class _TraceWriter:
         )
 
     def where(self, nth: int) -> str:
-        return wording.describe_place(self.evidence.boxes[nth])
+        place = wording.describe_place(self.evidence.boxes[nth])
+        return f"{place} of picture {self.evidence.image}" if self.names_pictures else place
+
+    @property
+    def names_pictures(self) -> bool:
+        """Whether the question has several pictures, and the words name the right one."""
+        return self.config.names_pictures and len(self.question.media) > 1
 
     def select_words(self) -> str:
         return fill_template(self.rng, wording.SELECT, subject=self.subject(0))
@@ -262,9 +270,8 @@ def _wrong(writer: _TraceWriter, times: int) -> None:
     words = writer.zoom_words(0)
     tried: list[Box] = []
     for _ in range(times):
-        box = _box_without_evidence(boxes, tried, writer)
-        tried.append(box)
-        writer.zoom(words, box, image, mistake=True)
+        shown, box = _wrong_place(boxes, tried, writer)
+        writer.zoom(words, box, shown, mistake=True)
         words = fill_template(writer.rng, wording.NOT_HERE, subject=subject, where=writer.where(0))
     writer.zoom(words, zoom_box(boxes[0], writer.config), image)
     _remaining_evidence(writer)
@@ -407,6 +414,17 @@ _WRITERS: dict[Kind, Callable[[_TraceWriter], None]] = {
 
 
 # --- regions ---
+
+
+def _wrong_place(boxes: tuple[Box, ...], tried: list[Box], writer: _TraceWriter) -> tuple[int, Box]:
+    """Return a picture and a region of it without any evidence: often another picture, if there are several."""
+    image = writer.evidence.image
+    others = [n for n in range(1, len(writer.question.media) + 1) if n != image]
+    if writer.names_pictures and others and writer.rng.random() < _OTHER_PICTURE_SHARE:
+        return writer.rng.choice(others), zoom_box(boxes[0], writer.config)
+    box = _box_without_evidence(boxes, tried, writer)
+    tried.append(box)
+    return image, box
 
 
 def _box_without_evidence(

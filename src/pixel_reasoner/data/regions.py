@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import random
 from typing import NamedTuple
 
 from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.operations.zoom import ceil_to_step, expand_box, floor_to_step
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, PixelBudgets
 
@@ -26,6 +26,8 @@ class ExpertConfig(NamedTuple):
     """minimum width and height of a zoomed region, as a fraction of the picture"""
     operations: tuple[str, ...] = DEFAULT_OPERATIONS
     """names of the enabled operations"""
+    names_pictures: bool = False
+    """whether the words name the picture among several, and a mistake may be a zoom into another one"""
 
     @property
     def model(self) -> ScriptedModel:
@@ -48,16 +50,7 @@ def zoom_box(evidence_box: Box, config: ExpertConfig) -> Box:
     >>> zoom_box(Box(0.0, 0.5, 0.1, 0.6), ExpertConfig(COMPACT, COMPACT.budgets))
     Box(x1=0.0, y1=0.48, x2=0.15, y2=0.63)
     """
-    sides = []
-    for low, high in ((evidence_box.x1, evidence_box.x2), (evidence_box.y1, evidence_box.y2)):
-        side = _up(max((high - low) * (1 + 2 * config.margin), config.min_side))
-        # Round to the nearest hundredth so that equal evidence gives equal sizes; round outwards if that would cut the
-        # evidence.
-        start = round(min(max((low + high - side) / 2, 0.0), 1 - side), 2)
-        end = round(start + side, 2)
-        sides.append((min(start, _down(low)), max(end, _up(high))))
-    (x1, x2), (y1, y2) = sides
-    return Box(x1, y1, x2, y2)
+    return expand_box(evidence_box, config.margin, config.min_side)
 
 
 def wider_box(close: Box, rng: random.Random) -> Box:
@@ -68,7 +61,7 @@ def wider_box(close: Box, rng: random.Random) -> Box:
         if side < 1.5 * (high - low):
             raise NoTrace("no_room_for_a_wider_region")
         start = rng.uniform(max(0.0, high - side), min(low, 1 - side))
-        sides.append((_down(start), _up(start + side)))
+        sides.append((floor_to_step(start), ceil_to_step(start + side)))
     (x1, x2), (y1, y2) = sides
     return Box(x1, y1, x2, y2)
 
@@ -76,12 +69,9 @@ def wider_box(close: Box, rng: random.Random) -> Box:
 def box_in_crop(outer: Box, box: Box) -> Box:
     """Return a box of the picture in coordinates of an enclosing crop, rounded outwards: the inverse of `Box.within`."""
     x1, y1, x2, y2 = box.relative_to(outer)
-    return Box(max(0.0, _down(x1)), max(0.0, _down(y1)), min(1.0, _up(x2)), min(1.0, _up(y2)))
-
-
-def _down(value: float) -> float:
-    return round(math.floor(value / STEP + 1e-6) * STEP, 2)
-
-
-def _up(value: float) -> float:
-    return round(min(1.0, math.ceil(value / STEP - 1e-6) * STEP), 2)
+    return Box(
+        max(0.0, floor_to_step(x1)),
+        max(0.0, floor_to_step(y1)),
+        min(1.0, ceil_to_step(x2)),
+        min(1.0, ceil_to_step(y2)),
+    )

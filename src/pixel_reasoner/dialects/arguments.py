@@ -20,6 +20,7 @@ from pixel_reasoner.dialects.boxes import FRACTIONS, BoxCoordinates
 from pixel_reasoner.dialects.picture_names import FROM_1, PictureNames
 from pixel_reasoner.dialects.roles import ArgumentRole
 from pixel_reasoner.dialects.syntax.base import OPERATION_KEY, WrittenCall
+from pixel_reasoner.dialects.value_types import typed_arguments
 from pixel_reasoner.schema.geometry import Box, BoxError, Size
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
@@ -137,6 +138,23 @@ class ArgumentConventions:
         return frozenset(theirs for theirs, ours in names.items() if ours in required)
 
     # --- calls ---
+
+    def typed(self, written: WrittenCall) -> WrittenCall:
+        """Return a call whose values have the types of the schema of its operation, where its syntax writes only texts.
+
+        Args:
+            written: with names and coordinates of the family.
+        """
+        operation, _ = self.match_operation(written)
+        if not written.is_text or not roles.has_operation(operation):
+            return written
+        ours = roles.get_definition(operation)["function"]["parameters"]["properties"]
+        own = self.family_arguments(operation)
+        names = {name: name for name in ours} if own is None else own
+        schemas = {theirs: ours[name] for theirs, name in names.items() if name in ours}
+        return written._replace(
+            arguments=typed_arguments(written.arguments, schemas), is_text=False
+        )
 
     def to_project(self, written: WrittenCall, pictures: Sequence[Picture]) -> Converted:
         """Convert a call to names and coordinates of this project.

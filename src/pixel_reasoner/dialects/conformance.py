@@ -1,7 +1,7 @@
 """Conformance test of dialects, and the table of all dialects.
 
-`python -m pixel_reasoner.dialects.conformance docs/dialects.md` tests every dialect with 100,000 random boxes and writes
-the table into a page, between its marks. Without a page it prints the table.
+`python -m pixel_reasoner.dialects.conformance docs/dialects.md` tests every dialect with 1,000 random boxes and every grid with
+100,000, and writes the table into a page, between its marks. Without a page it prints the table.
 """
 
 from __future__ import annotations
@@ -34,6 +34,22 @@ _NO_BOXES: dict[str, list[Any]] = {
 }
 
 
+def distinct_dialects(*, with_grid: bool = True) -> dict[str, Dialect]:
+    """Return one dialect for each distinct way to read a turn: syntax, marks of thoughts, answers and, if asked, the grid.
+
+    Tests that read arbitrary texts need only these.
+
+    >>> "granite_vision" in distinct_dialects(), len(distinct_dialects()) < len(DIALECTS)
+    (False, True)
+    """
+    found: dict[Any, Dialect] = {}
+    for _, one in DIALECTS.items():
+        key: list[Any] = [one.syntax, one.thought_tags, one.separates_thoughts, one.opens_thought]
+        key += [one.header, one.answer_format, one.picture_names]
+        found.setdefault((*key, one.grid if with_grid else None), one)
+    return {one.name: one for one in found.values()}
+
+
 def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> float:
     """Check all requirements of a rollout on a dialect, with all registered operations.
 
@@ -57,6 +73,8 @@ def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> 
     same = [key for key, one in DIALECTS.items() if one.fingerprint == dialect.fingerprint]
     assert same in ([], [name]), f"{name}: its texts are those of {same}"
     _check_listed(dialect)
+    _check_grid(dialect)
+    _check_marks(dialect)
     _check_messages(dialect)
     _check_answers(dialect)
     _check_calls(dialect)
@@ -99,6 +117,23 @@ def _check_definition(dialect: Dialect, tool: ToolDefinition) -> None:
     assert set(schema["required"]) <= known, f"{dialect.name}: required is not a property"
     is_same = own is None or set(own) == known
     assert is_same, f"{dialect.name}: {operation} takes {known}, not {set(own or ())}"
+
+
+def _check_grid(dialect: Dialect) -> None:
+    """Check that boxes are not in pixels if the model sees tiles, whose picture has no single size."""
+    has_size = dialect.grid.per_side is None
+    is_possible = not (has_size and dialect.facts.sees_tiles)
+    assert is_possible, f"{dialect.name}: pixels of a picture that is cut into tiles"
+
+
+def _check_marks(dialect: Dialect) -> None:
+    """Check that decoding keeps all marks of a turn that may be special tokens."""
+    pictures = _pictures(dialect)
+    call = ToolCall(name="select_frames", arguments={"target_frames": [1]})
+    text = dialect.write_turn("I look.", call, pictures)
+    marks = re.findall(r"<[|｜][^<>]*>|<[^<>|]*[|｜]>|\[[A-Z][A-Z_/]+\]", text)
+    unlisted = set(marks) - dialect.special_tokens
+    assert not unlisted, f"{dialect.name}: special_tokens does not list {sorted(unlisted)}"
 
 
 def _check_messages(dialect: Dialect) -> None:
@@ -278,7 +313,9 @@ def _box_error(
 
 def _numbers(text: str) -> list[float]:
     """Return the numbers of the box in the text of a call."""
-    return [float(one) for one in text.partition("[")[2].partition("]")[0].split(",")]
+    found = re.search(r"\[([-\d., ]+)\]", text)
+    assert found is not None, f"{text!r} contains no box"
+    return [float(one) for one in found[1].split(",")]
 
 
 def _shift(corner: Sequence[float], by: float) -> list[float]:
@@ -311,13 +348,18 @@ def _pictures(dialect: Dialect, rng: random.Random | None = None) -> list[Pictur
 
 
 def as_markdown(boxes: int = NUM_BOXES) -> str:
-    """Test all dialects and return their table."""
+    """Return the table of all dialects. The random boxes are written and parsed once for each grid."""
     header = (
         *("dialect", "for", "a box is", "pictures are named", "a call", "an answer"),
         "largest error of a box, in units of the grid",
     )
     rows: list[Sequence[str]] = [header, ["---"] * len(header)]
-    rows += [_row(dialect, assert_valid_dialect(dialect, boxes)) for _, dialect in DIALECTS.items()]
+    errors: dict[Any, float] = {}
+    for _, dialect in DIALECTS.items():
+        key = dialect.grid, dialect.padding
+        if key not in errors:
+            errors[key] = _largest_error(dialect, boxes, random.Random(0))
+        rows.append(_row(dialect, errors[key]))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -335,7 +377,7 @@ def _row(dialect: Dialect, error: float) -> list[str]:
         dialect.models,
         grid,
         named,
-        f"`{' '.join(call.split())}`",
+        f"`{' '.join(call.split())}`".replace("|", "\\|"),
         f"`{dialect.answer_format.write('...')}`",
         f"{error:.3f}",
     ]
@@ -349,6 +391,8 @@ def insert_table(page: str, boxes: int = NUM_BOXES) -> str:
 
 
 if __name__ == "__main__":
+    for _, one in DIALECTS.items():
+        assert_valid_dialect(one)
     if len(sys.argv) == 1:
         sys.stdout.write(as_markdown() + "\n")
     else:

@@ -50,6 +50,8 @@ class Line(NamedTuple):
     box: Box
     """in fractions of the picture that was read"""
     score: float
+    edges: tuple[tuple[float, float], ...] = ()
+    """left and right edge of each character that is no blank, in fractions; empty if they are unknown"""
 
 
 @cache
@@ -82,13 +84,30 @@ def recognize(image: Image.Image) -> list[Line]:
     padded[:] = np.median(edge, axis=0)
     padded[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX] = pixels
     with _lock:
-        result = _engine()(padded[:, :, ::-1])  # arrays are read as BGR
+        # Arrays are read as BGR.
+        result = _engine()(padded[:, :, ::-1], return_word_box=True, return_single_char_box=True)
     if result.boxes is None or not len(result):
         return []
+    edges = _edges(result, image.width)
     return [
-        Line(letters_in_words(text), _box(corners, image.size), float(score))
-        for corners, text, score in zip(result.boxes, result.txts, result.scores, strict=True)
+        Line(letters_in_words(text), _box(corners, image.size), float(score), edges.get(number, ()))
+        for number, (corners, text, score) in enumerate(
+            zip(result.boxes, result.txts, result.scores, strict=True)
+        )
     ]
+
+
+def _edges(result: Any, width: int) -> dict[int, tuple[tuple[float, float], ...]]:
+    """Return the edges of the characters of each line. Results without text are skipped in `word_results`."""
+    lines = [number for number, text in enumerate(result.txts) if text.strip()]
+    words = [one for one in result.word_results or () if one]
+    if len(words) != len(lines):
+        return {}
+    found = {}
+    for number, line in zip(lines, words, strict=True):
+        xs = [[(float(x) - MARGIN_PX) / width for x, _ in corners] for _, _, corners in line]
+        found[number] = tuple((min(one), max(one)) for one in xs)
+    return found
 
 
 def letters_in_words(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _RESULT_BUDGET = "crop"
 _MIN_OFF_TARGET_SIDE = 0.02
 _MAX_TRIES = 200
+_STEP = 0.01
+"""resolution of box coordinates in calls: two decimals"""
 
 
 def describe_box(picture: int, numbers: list[float]) -> str:
@@ -93,6 +96,47 @@ def zoom_in(
     """
     box = check_box(context, target_image, bbox_2d)
     return [context.add_region(target_image, box, budget=_RESULT_BUDGET)]
+
+
+def expand_box(evidence_box: Box, margin: float, min_side: float) -> Box:
+    """Return the region to zoom into: the evidence with a margin, inside the picture, rounded to hundredths.
+
+    Args:
+        evidence_box: what has to be visible.
+        margin: on every side, as a fraction of the evidence's width and height.
+        min_side: minimum width and height of the region, as a fraction of the picture.
+
+    >>> expand_box(Box(0.0, 0.5, 0.1, 0.6), 0.25, 0.12)
+    Box(x1=0.0, y1=0.48, x2=0.15, y2=0.63)
+    """
+    sides = []
+    for low, high in ((evidence_box.x1, evidence_box.x2), (evidence_box.y1, evidence_box.y2)):
+        side = ceil_to_step(max((high - low) * (1 + 2 * margin), min_side))
+        # Round to the nearest hundredth so that equal evidence gives equal sizes; round outwards if that would cut the
+        # evidence.
+        start = round(min(max((low + high - side) / 2, 0.0), 1 - side), 2)
+        end = round(start + side, 2)
+        sides.append((min(start, floor_to_step(low)), max(end, ceil_to_step(high))))
+    (x1, x2), (y1, y2) = sides
+    return Box(x1, y1, x2, y2)
+
+
+def floor_to_step(value: float) -> float:
+    """Return a coordinate rounded down to a hundredth.
+
+    >>> floor_to_step(0.129)
+    0.12
+    """
+    return round(math.floor(value / _STEP + 1e-6) * _STEP, 2)
+
+
+def ceil_to_step(value: float) -> float:
+    """Return a coordinate rounded up to a hundredth, at most 1.
+
+    >>> ceil_to_step(0.121)
+    0.13
+    """
+    return round(min(1.0, math.ceil(value / _STEP - 1e-6) * _STEP), 2)
 
 
 def sample_off_target_box(

@@ -43,10 +43,19 @@ def without_tags(text: str) -> str:
 @cache
 def _tags() -> re.Pattern[str]:
     """Return a pattern of calls and tags in the text of a turn."""
-    from pixel_reasoner.dialects import CALL_TAGS  # loads Pillow and PyAV
+    from pixel_reasoner.dialects import CALL_TAGS, DIALECTS  # loads Pillow and PyAV
 
-    calls = "|".join(rf"{re.escape(tag)}.*?(?:{re.escape(end)}|\Z)" for tag, end in CALL_TAGS)
-    return re.compile(rf"{calls}|</?(?:think|answer)>", re.DOTALL)
+    calls = "|".join(
+        rf"{re.escape(tag)}.*?(?:{re.escape(end)}|\Z)" if end else rf"{re.escape(tag)}.*\Z"
+        for tag, end in CALL_TAGS
+    )
+    thoughts = {
+        tag
+        for _, one in DIALECTS.items()
+        for tag in (one.thought_tags.open, one.thought_tags.close)
+    }
+    tags = "|".join(re.escape(tag) for tag in sorted(thoughts))
+    return re.compile(rf"{calls}|{tags}|</?answer>", re.DOTALL)
 
 
 def calls_and_results(turn: Turn) -> Iterator[tuple[ToolCall | None, Observation | None]]:
