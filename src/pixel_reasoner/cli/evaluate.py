@@ -185,9 +185,7 @@ def evaluate(
     model: ModelOption = "tiny",
     compare: Annotated[
         bool,
-        typer.Option(
-            "--compare", help="Also ask without operations, to measure gain and harm of operations."
-        ),
+        typer.Option("--compare", help="Also ask without operations, to measure gain and harm."),
     ] = False,
     without: WithoutOption = False,
     operation: OperationOption = None,
