@@ -175,6 +175,24 @@ def test_a_run_without_operations_says_so(tmp_path, run):
     assert "text" not in out.partition("kinds: ")[2]
 
 
+def test_questions_of_traces_are_exported_with_absolute_paths(tmp_path, run):
+    path = write_pdf(tmp_path / "a.pdf", [a_page()])
+    synth(path, tmp_path / "traces")
+    asked = [one.question for one in load_run(tmp_path / "traces", [tmp_path])]
+    allowed = ("--allow-media", tmp_path)
+    code, out, err = run(
+        "export", tmp_path / "traces", "--to", "questions", *allowed, "--out", tmp_path / "rows"
+    )
+    assert code == 0, err
+    assert f"{len(asked)} rows" in out
+    assert list(load_questions(tmp_path / "rows" / "questions.jsonl")) == asked
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "questions.jsonl").write_text("")
+    refused = run("export", tmp_path / "none", "--to", "questions", "--out", tmp_path / "b")
+    assert_refused(refused, "questions with answers")
+    assert not (tmp_path / "b" / "questions.jsonl").exists()
+
+
 def test_options_of_other_sources_are_refused(run):
     assert_refused(
         run("synth", "pixelworld", "--per-page", "3", "--out", "x"), "--per-page", "text"
