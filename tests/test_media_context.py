@@ -9,6 +9,7 @@ from PIL import Image
 
 from pixel_reasoner.errors import InputError, PixelLimitError
 from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.media.pixels import SourceKey
 from pixel_reasoner.media.resize import fit_size
 from pixel_reasoner.schema.geometry import WHOLE, Box
 from pixel_reasoner.schema.question import MediaItem, Question
@@ -203,7 +204,7 @@ def test_only_a_bounded_number_of_pixels_is_kept_decoded(tmp_path):
     assert sum(key.frame is not None for key in context.media.open_keys) == 4
     first = context.picture(5)
     assert context.source(first.number).getpixel((0, 0)) == (0, 0, 0)
-    assert (1, None) in context.media.open_keys
+    assert SourceKey(1) in context.media.open_keys
 
 
 def test_a_picture_larger_than_the_cache_is_opened(folder):

@@ -78,10 +78,28 @@ StrategyOption = Annotated[
     str,
     typer.Option(
         "--strategy",
-        metavar="NAME",
+        metavar="NAME[:KEY=VALUE,...]",
         autocompletion=completing(strategies),
-        help="How rollouts become one answer: single, majority_vote (the most frequent answer of 5 rollouts; needs a "
-        "--temperature above 0), or of a plug-in.",
+        help="How rollouts become one answer, with options: single; majority_vote:k=5 (the most frequent answer; needs a "
+        "--temperature above 0); tiling:tiles=2; best_of_crops:tiles=3,overlap=0.2; proposals:source=difference,k=8,side=0.2 "
+        "(or source=ocr); tree_search:depth=3,overlap=0.3,nodes=32; or of a plug-in.",
+    ),
+]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE",
+        help="Calibrate the confidence of --strategy with a file of `eval --fit-calibration`.",
+    ),
+]
+BudgetOption = Annotated[
+    str,
+    typer.Option(
+        "--budget",
+        metavar="fixed|adaptive|N",
+        help="Pixels of pictures: fixed (those of the model), adaptive (smaller where the media or the context allow no "
+        "more; similar frames once), or adaptive with at most N visual tokens for the pictures of the question.",
     ),
 ]
 MaxTurnsOption = Annotated[
@@ -283,6 +301,24 @@ def model_note(spec: ModelSpec) -> str:
     return folder_settings(folder, spec.dialect).note
 
 
+def engine_note(spec: ModelSpec) -> str:
+    """Return why and at what cost a local model runs without the engine; empty if the engine runs it. No model is loaded.
+
+    >>> from pixel_reasoner.api import ModelSpec
+    >>> engine_note(ModelSpec("tiny")), engine_note(ModelSpec("owner/name"))
+    ('', '')
+    """
+    from pixel_reasoner.models.folder import BUNDLED_MODELS
+
+    folder = Path(spec.name)
+    if spec.endpoints or spec.name in BUNDLED_MODELS or not (folder / "config.json").is_file():
+        return ""
+    from pixel_reasoner.models.engine import fallback_note, folder_support
+
+    reason = folder_support(folder)
+    return "" if reason is None else fallback_note(reason)
+
+
 def given_options(group: Any, names: Sequence[str] = ()) -> list[str]:
     """Return the options of a group whose values differ from the defaults; `names` limits them to some fields.
 
@@ -343,6 +379,7 @@ def rollout_config(
     temperature: float,
     seed: int,
     strict: bool = False,
+    budget: str = "fixed",
 ) -> RolloutConfig:
     """Return the rollout configuration that options name.
 
@@ -354,12 +391,14 @@ def rollout_config(
         temperature: of sampling.
         seed: of sampling.
         strict: whether malformed calls are never repaired.
+        budget: fixed, adaptive, or a number of visual tokens.
 
     Raises:
-        UsageError: an unknown operation, one whose packages are missing, or one although none are offered.
+        UsageError: an invalid budget, an unknown operation, one whose packages are missing, or one although none are offered.
         PluginError: an operation of a plug-in that cannot be used.
     """
     from pixel_reasoner.api import RolloutConfig, RolloutLimits, SamplingParams
+    from pixel_reasoner.rollout.budgets import parse_budget
 
     reject_options(["--operations"] if added and not operations else [], "with --no-operations")
     names = with_operations(added) if added else operations
@@ -368,6 +407,7 @@ def rollout_config(
         limits=RolloutLimits(max_turns=max_turns),
         sampling=SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed),
         strict=strict,
+        budget=parse_budget(budget),
     )
 
 

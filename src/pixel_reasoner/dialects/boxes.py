@@ -9,6 +9,7 @@ numbers: [0, 0, 1, 1] is a box in every grid.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -37,6 +38,22 @@ class CornerOrder(StrEnum):
         """Convert four numbers between this order and x before y, in either direction."""
         x1, y1, x2, y2 = numbers
         return [x1, y1, x2, y2] if self is CornerOrder.XYXY else [y1, x1, y2, x2]
+
+    def swap_pairs(self, numbers: Sequence[Any]) -> list[Any]:
+        """Convert pairs of coordinates between this order and x before y, in either direction."""
+        if self is CornerOrder.XYXY:
+            return list(numbers)
+        return [numbers[at ^ 1] for at in range(len(numbers))]
+
+    def rename(self, description: str) -> str:
+        """Return a description of coordinates with x before y, such as `[x1, y1, x2, y2]`, in this order.
+
+        >>> CornerOrder.YXYX.rename("points as [x, y], a line as [x1, y1, x2, y2]")
+        'points as [y, x], a line as [y1, x1, y2, x2]'
+        """
+        if self is CornerOrder.XYXY:
+            return description
+        return re.sub(r"x(\d?), y(\d?)", r"y\2, x\1", description)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +124,17 @@ class BoxCoordinates:
 
         >>> THOUSANDTHS.write_list([[0.25, 0.5], [1, 0]], None)
         [[250, 500], [1000, 0]]
+        >>> THOUSANDTHS_YX.write_list([[0.25, 0.5], [1, 0]], None)
+        [[500, 250], [0, 1000]]
         """
         sides = self.sides(seen_px)
         if sides is None or not _is_list_of_pairs(values):
             return values
         digits = self.decimals or None
-        return [
+        scaled = [
             [round(value * sides[at % 2], digits) for at, value in enumerate(one)] for one in values
         ]
+        return [self.order.swap_pairs(one) for one in scaled]
 
     def read_list(self, values: Any, seen_px: Size | None) -> Any:
         """Convert lists of alternating x and y to fractions; the inverse of `write_list`."""
@@ -123,7 +143,8 @@ class BoxCoordinates:
             return values
         found = []
         for one in values:
-            pairs = [(value, sides[at % 2]) for at, value in enumerate(one)]
+            numbers = self.order.swap_pairs(one)
+            pairs = [(value, sides[at % 2]) for at, value in enumerate(numbers)]
             if self.clamps:
                 pairs = [(min(max(value, 0), side), side) for value, side in pairs]
             found.append([value / side for value, side in pairs])
@@ -137,7 +158,7 @@ class BoxCoordinates:
             return None
         far = self.max_clamp if self.clamps else 0.0
         for one in values:
-            for at, value in enumerate(one):
+            for at, value in enumerate(self.order.swap_pairs(one)):
                 side = sides[at % 2]
                 if not -far * side <= value <= (1 + far) * side:
                     name = "xy"[at % 2]

@@ -39,7 +39,7 @@ def distinct_dialects(*, with_grid: bool = True) -> dict[str, Dialect]:
 
     Tests that read arbitrary texts need only these.
 
-    >>> "plain" in distinct_dialects(), len(distinct_dialects()) < len(DIALECTS)
+    >>> "granite_vision" in distinct_dialects(), len(distinct_dialects()) < len(DIALECTS)
     (False, True)
     """
     found: dict[Any, Dialect] = {}
@@ -377,7 +377,7 @@ def _row(dialect: Dialect, error: float) -> list[str]:
         dialect.models,
         grid,
         named,
-        f"`{' '.join(call.split())}`",
+        f"`{' '.join(call.split())}`".replace("|", "\\|"),
         f"`{dialect.answer_format.write('...')}`",
         f"{error:.3f}",
     ]

@@ -170,6 +170,8 @@ class Reader(NamedTuple):
         while len(calls) <= _MAX_VALUES and (found := read_element(text, position)):
             if found.is_cut_off:
                 raise self.cut_off()
+            if found.other_text:
+                raise self.error(f"text between the arguments: {found.other_text[:40]!r}")
             if not found.is_closed:
                 kinds = (RepairKind.END_TAG,)
             calls.append(FoundCall(WrittenCall(found.name, dict(found.arguments), is_text=True)))

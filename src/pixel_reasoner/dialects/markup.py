@@ -45,6 +45,8 @@ class Element(NamedTuple):
     """whether its end tag is written"""
     is_cut_off: bool
     """whether its last argument has no end"""
+    other_text: str
+    """text between its arguments, which belongs to none"""
 
 
 def is_element(text: str, start: int) -> bool:
@@ -65,12 +67,14 @@ def read_element(text: str, start: int) -> Element | None:
     limit = _next_element(text, head.end())
     close = text.find(end_tag, head.end(), limit)
     inner = text[head.end() : limit if close < 0 else close]
-    arguments, rest = _parameters(inner)
+    arguments, rest, other = _parameters(inner)
     if close >= 0:
-        return Element(head["name"], arguments, close + len(end_tag), True, False)
+        return Element(
+            head["name"], arguments, close + len(end_tag), True, False, (other + rest).strip()
+        )
     is_cut_off = _OPEN_PARAMETER.search(rest) is not None or not arguments
     end = head.end() + len(inner) - len(rest)
-    return Element(head["name"], arguments, end, False, is_cut_off)
+    return Element(head["name"], arguments, end, False, is_cut_off, other.strip())
 
 
 def read_key_values(text: str, start: int) -> tuple[dict[str, str], int]:
@@ -98,14 +102,14 @@ def _trimmed(value: str) -> str:
     return value.removeprefix("\n").removesuffix("\n")
 
 
-def _parameters(inner: str) -> tuple[dict[str, str], str]:
-    """Return the arguments in elements, and the text after the last complete one."""
+def _parameters(inner: str) -> tuple[dict[str, str], str, str]:
+    """Return the arguments in elements, the text after the last complete one, and the text between them."""
     heads = list(_PARAMETER.finditer(inner))
     named = [(one, one[1], one[2]) for one in heads]
     if not heads:
         named = [(one, one[1], one[1]) for one in _NAMED_TAG.finditer(inner)]
     arguments: dict[str, str] = {}
-    end = 0
+    end, other = 0, ""
     for number, (head, tag, name) in enumerate(named):
         stop = named[number + 1][0].start() if number + 1 < len(named) else len(inner)
         part = inner[head.end() : stop]
@@ -116,6 +120,7 @@ def _parameters(inner: str) -> tuple[dict[str, str], str]:
         # A repeated end tag directly after the first one is ignored; any other belongs to the value.
         value = re.sub(rf"(?:\s*{_NAMESPACE}</{_PREFIX}{tag}>)+\s*\Z", "", value)
         arguments[name] = _trimmed(value)
+        other += inner[end : head.start()]
         end = head.end() + closes[-1].end()
     rest = inner[end:]
-    return arguments, _LAST_NAMESPACE.sub("", rest) if rest.strip() else rest
+    return arguments, _LAST_NAMESPACE.sub("", rest) if rest.strip() else rest, other

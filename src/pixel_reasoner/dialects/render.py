@@ -36,6 +36,7 @@ from pixel_reasoner.schema.trace import Observation, Picture, Turn
 
 _FRACTIONS_IN_WORDS = ", from 0 to 1"
 """start of the unit in descriptions of coordinates; a dialect with another unit replaces what follows"""
+
 View = Callable[[int], Any]
 """picture number -> the content of a message, usually the pixels"""
 
@@ -259,13 +260,11 @@ class PromptFormat(CallFormat):
     def _property(self, operation: str, argument: str, schema: dict[str, Any]) -> dict[str, Any]:
         """Return the schema of an argument, with a description of the coordinates of the family."""
         role = roles.get_role(operation, argument)
-        if role is ArgumentRole.BOX and self.grid != FRACTIONS:
-            return schema | {
-                "description": f"The region as {self.grid.order.names}, {self.grid.words}"
-            }
-        if role in roles.LIST_ROLES and self.grid != FRACTIONS:
+        if self.grid != FRACTIONS and (role is ArgumentRole.BOX or role in roles.LIST_ROLES):
             before, _, _ = str(schema["description"]).partition(_FRACTIONS_IN_WORDS)
-            return schema | {"description": f"{before}, {self.grid.words}"}
+            if before == schema["description"]:
+                before = "The region as [x1, y1, x2, y2]"
+            return schema | {"description": f"{self.grid.order.rename(before)}, {self.grid.words}"}
         if role is ArgumentRole.PICTURE and self.picture_names != FROM_1:
             name = self.picture_names.name(1, ())
             kind = "integer" if isinstance(name, int) else "string"

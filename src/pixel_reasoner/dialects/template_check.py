@@ -110,6 +110,29 @@ def assert_template_keeps_thoughts(render: Render, dialect: Dialect, name: str) 
         )
 
 
+def carried_parts(render: Render, dialect: Dialect) -> dict[str, bool]:
+    """Return for each part of a conversation with a call whether the rendered prompt depends on it.
+
+    Raises:
+        Exception: of the template, if it rejects the conversation.
+
+    >>> from pixel_reasoner.dialects import COMPACT
+    >>> all(carried_parts(str, COMPACT).values())
+    True
+    """
+    messages = _conversation(dialect)
+    whole = render(messages)
+    carried: dict[str, bool] = {}
+    for part, changed in _variants(messages, dialect.carriage):
+        carried[part] = carried.get(part, True) and render(changed) != whole
+    return carried
+
+
+def example_conversation(dialect: Dialect) -> list[Message]:
+    """Return the messages of a question with a call and its result, with blank pictures."""
+    return _conversation(dialect)
+
+
 def _conversation(dialect: Dialect, words: Sequence[str] = ("",)) -> list[Message]:
     """Return a conversation with a call and its result for each of these words.
 

@@ -18,6 +18,7 @@ from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder
 from pixel_reasoner.media.pixels import OpenMedia, Source, SourceKey
 from pixel_reasoner.media.replay import media_mismatch_error, recorded_limits, recorded_pictures
 from pixel_reasoner.media.resize import fit_size, region_px
+from pixel_reasoner.media.similar_frames import THUMBNAIL_SIDE, different_frames
 from pixel_reasoner.media.transforms import (
     apply_transforms,
     check_transforms,
@@ -252,7 +253,7 @@ class MediaContext:
         Raises:
             InputError: its pixels cannot be decoded.
         """
-        key = _key(self.picture(number))
+        key = SourceKey.of(self.picture(number))
         width, height = self._region_size(key, box)
         scale = min(1.0, (max_side or math.inf) / max(width, height))
         size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -273,7 +274,7 @@ class MediaContext:
         return sheets.compose(size, scaled, where)
 
     def _exact(self, region: PictureRegion) -> Image.Image:
-        source = self.media.image(_key(region))
+        source = self.media.image(SourceKey.of(region))
         px = region_px(source.size, region.box)
         size = px[2] - px[0], px[3] - px[1]
         # An exact copy. `crop` would apply Pillow's own limit on pixels.
@@ -297,7 +298,7 @@ class MediaContext:
             part = regions[nth]
         inner, transforms = crop_through(box, part.transforms)
         source = inner.within(part.box)
-        size = self._region_size(_key(part), source)
+        size = self._region_size(SourceKey.of(part), source)
         changes = {"box": source, "source_px": size, "transforms": transforms}
         return part.model_copy(update=changes)
 
@@ -375,8 +376,28 @@ class MediaContext:
         return self.add_region(parent, box)
 
     def add_frames(self, frames: Sequence[int], budget: Budget = "selected_frame") -> list[Picture]:
-        """Add sampled frames again, usually at a larger size. `frames` are numbers among the sampled frames, from 1."""
+        """Add sampled frames again, usually at a larger size. `frames` are numbers among the sampled frames, from 1.
+
+        Adaptive budgets leave out frames that hardly differ from one before.
+        """
+        if self.budgets.adaptive is not None:
+            thumbnails = {
+                one: self.source_region(self.frames[one], WHOLE, THUMBNAIL_SIDE).convert("RGB")
+                for one in frames
+            }
+            frames = different_frames(thumbnails, self.budgets.adaptive.min_frame_difference)
         return [self.add_region(self.frames[frame], budget=budget) for frame in frames]
+
+    def of_region(self, number: int, box: Box, budget: Budget = "picture") -> Self:
+        """Return a context of the same media whose only picture, number 1, is a region of a picture.
+
+        Its rollouts cannot be replayed from a trace: strategies use it for probes.
+        """
+        context = self.fork()
+        region = context.add_region(number, box, budget=budget)
+        context.pictures = [region.model_copy(update={"number": 1})]
+        context.frames, context._views = {}, {}
+        return context
 
     def _add_source(self, source: Source) -> None:
         kind = "picture" if source.key.frame is None else "frame"
@@ -400,6 +421,7 @@ class MediaContext:
                 sheets.sheet_budget(pixels, len(regions)),
                 sheets.natural_size(sizes),
             )
+        pixels = self.budgets.for_source(pixels, shown_px)
         picture = Picture(
             number=len(self) + 1,
             medium=first.medium,
@@ -423,7 +445,7 @@ class MediaContext:
 
     def _render(self, picture: Picture) -> Image.Image:
         if picture.parent is None:  # shared by all rollouts with these media
-            return self.media.overview(_key(picture), picture.seen_px)
+            return self.media.overview(SourceKey.of(picture), picture.seen_px)
         if not picture.beside:
             return self._rendered(picture, picture.seen_px)
         regions = picture.regions
@@ -435,13 +457,13 @@ class MediaContext:
 
     def _rendered(self, region: Picture | PictureRegion, shown_px: Size) -> Image.Image:
         size = untransformed_size(shown_px, region.transforms)
-        image = self.media.region(_key(region), region.box, size)
+        image = self.media.region(SourceKey.of(region), region.box, size)
         return apply_transforms(image, region.transforms)
 
     def _can_show(self, picture: Picture) -> bool:
         return all(
-            self.media.size(_key(one)) is not None
-            and one.source_px == self._region_size(_key(one), one.box)
+            self.media.size(SourceKey.of(one)) is not None
+            and one.source_px == self._region_size(SourceKey.of(one), one.box)
             for one in picture.regions
         )
 
@@ -455,10 +477,6 @@ class MediaContext:
         assert size is not None, f"no source {key}"
         left, top, right, bottom = region_px(size, box)
         return right - left, bottom - top
-
-
-def _key(region: Picture | PictureRegion) -> SourceKey:
-    return SourceKey(region.medium, region.frame, region.clip_index)
 
 
 def _whole(source: Source) -> PictureRegion:

@@ -26,7 +26,7 @@ from pixel_reasoner.schema.geometry import WHOLE, Box, Size
 from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, MediaLimits
-from pixel_reasoner.schema.trace import FrameSampling
+from pixel_reasoner.schema.trace import FrameSampling, Picture, PictureRegion
 
 
 class SourceKey(NamedTuple):
@@ -38,6 +38,11 @@ class SourceKey(NamedTuple):
     """number among the sampled frames of all media, from 1"""
     clip_index: int | None = None
     """position in the clip, from 0, of a frame that was not sampled"""
+
+    @classmethod
+    def of(cls, region: Picture | PictureRegion) -> SourceKey:
+        """Return the source of a region."""
+        return cls(region.medium, region.frame, region.clip_index)
 
     @property
     def is_picture(self) -> bool:

@@ -39,9 +39,11 @@ from pixel_reasoner.reports.steps import (
     spaced_name,
     without_tags,
 )
+from pixel_reasoner.reports.strategies import candidate_entries, strategy_facts
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.repairs import EXPLANATIONS, Repair
 from pixel_reasoner.schema.trace import Observation, Picture, Text, Thought, ToolCall, Trace, Turn
 from pixel_reasoner.scoring.extraction import extract_trace_answer
 
@@ -142,6 +144,8 @@ def _trace_entry(asked: Asked, store: PictureStore, root: Path | None) -> TraceE
         pictures=tuple(_pictures(trace, shown, pictures)),
         turns=tuple(_turn(turn, number, pictures) for number, turn in shown),
         omitted_turns=omitted,
+        candidates=tuple(candidate_entries(trace, pictures)),
+        num_candidates=len(trace.strategy.candidates) if trace.strategy else 0,
         mask=asked.mask,
     )
 
@@ -155,6 +159,8 @@ def _facts(trace: Trace) -> dict[str, str]:
         facts["new tokens"] = str(sum(one for one in tokens if one))
     if trace.turns and trace.turns[-1].num_prompt_tokens:
         facts["prompt tokens"] = str(trace.turns[-1].num_prompt_tokens)
+    if trace.strategy is not None:
+        facts |= strategy_facts(trace.strategy)
     facts["seconds"] = f"{trace.seconds:.1f}"
     facts["stop"] = spaced_name(trace.stop)
     return facts
@@ -288,7 +294,9 @@ def _turn(turn: Turn, number: int, pictures: TracePictures) -> TurnEntry:
     num_calls = 0
     for part in _parts(turn):
         if isinstance(part, ToolCall):
-            parts.append(PartEntry(call=_call(part, results.pop(num_calls, None), pictures)))
+            entry = _call(part, results.pop(num_calls, None), pictures)
+            repairs = tuple(_repair(one) for one in turn.repairs if one.call == num_calls)
+            parts.append(PartEntry(call=entry.model_copy(update={"repairs": repairs})))
             num_calls += 1
         elif isinstance(part, Thought):
             if text := without_tags(part.thought):
@@ -301,6 +309,7 @@ def _turn(turn: Turn, number: int, pictures: TracePictures) -> TurnEntry:
         number=number,
         parts=tuple(parts),
         is_mistake=turn.mistake,
+        is_scripted=turn.scripted,
         raw="" if turn.text.strip() == shown else _cut(turn.text),
         new_tokens=turn.num_new_tokens,
     )
@@ -330,6 +339,16 @@ def _call(
         pictures=numbers,
         drawings=tuple(map(pictures.drawing, draw_result(call, observation))) if call else (),
     )
+
+
+def _repair(repair: Repair) -> str:
+    """Return what was repaired, and in which argument.
+
+    >>> _repair(Repair(kind="nested_box", call=0, argument="bbox_2d"))
+    'bbox_2d: the box was in a list, or was two corners'
+    """
+    text = EXPLANATIONS.get(repair.kind, spaced_name(repair.kind))  # type: ignore[call-overload]
+    return f"{repair.argument}: {text}" if repair.argument else str(text)
 
 
 def _cut(text: str, max_chars: int = MAX_SHOWN_CHARS) -> str:

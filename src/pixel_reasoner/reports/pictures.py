@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.reports.schema import Image
 from pixel_reasoner.schema.geometry import Size
+from pixel_reasoner.schema.strategy import Region
 from pixel_reasoner.schema.trace import Picture, Trace
 
 if TYPE_CHECKING:  # Pillow and PyAV are loaded when a picture is shown
@@ -173,6 +174,16 @@ class TracePictures:
         trace = f"{self._trace.question.id} {self._trace.sample}"
         key = f"drawing {trace} {drawing.picture} {tuple(drawing.box)} {steps} {self._key}"
         return self._image(key, draw)
+
+    def region(self, region: Region) -> Image:
+        """Return a region of a strategy as the model received it."""
+        from pixel_reasoner.media.pixels import SourceKey
+
+        key = SourceKey(region.medium, region.frame)
+        return self._image(
+            f"view {region.medium} {region.frame} {tuple(region.box)} {region.seen_px} [] {self._key}",
+            lambda context: self._store.add(context.media.region(key, region.box, region.seen_px)),
+        )
 
     def source(self, picture: Picture) -> Image:
         """Return the whole picture or frame from which a picture was cropped."""

@@ -29,6 +29,7 @@ from pixel_reasoner.reports.schema import (
     TableSection,
     TextSection,
 )
+from pixel_reasoner.reports.strategies import reliability_section
 from pixel_reasoner.reports.summary import RunSummary, read_summary
 from pixel_reasoner.runs.folder import run_settings
 from pixel_reasoner.schema.question import Question
@@ -102,6 +103,7 @@ def run_report(
         metrics_section(summary),
         effect_matrix(scanned.pairs.values()) if scanned.pairs else None,
         *sections,
+        reliability_section(summary),
         charts_section(scanned.run.traces),
         confusion_section(scanned.run.traces),
         operations_section(summary.by_operation),

@@ -28,18 +28,25 @@ from pixel_reasoner.models.api import Completion, ContextFull, GenerationModel, 
 from pixel_reasoner.operations.registry import OperationSet
 from pixel_reasoner.rollout.hooks import TurnHook, build_hooks
 from pixel_reasoner.rollout.usable import usable_operations
+from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.repairs import Repair, RepairKind
-from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings
+from pixel_reasoner.schema.settings import FIXED, PixelBudgets, RolloutConfig, RunSettings
 from pixel_reasoner.schema.trace import (
     CallErrorKind,
     Observation,
     Picture,
     StopReason,
+    Text,
     ToolCall,
     Trace,
     Turn,
 )
+
+ZOOM = "zoom_in"
+"""operation that shows a region"""
+SCRIPTED_WORDS = "Let me look closer at a part of the picture."
+"""turn before a region that a strategy shows to a model without operations"""
 
 
 class PromptSettings(Protocol):
@@ -197,8 +204,12 @@ class Rollout:
         self.turns.append(self._turn(pending))
         if self.stop is None:
             self._check_num_pictures()
-        if self.stop is None and len(self.turns) == self.config.limits.max_turns:
+        if self.stop is None and self._num_generated == self.config.limits.max_turns:
             self.stop = StopReason.MAX_TURNS
+
+    @property
+    def _num_generated(self) -> int:
+        return sum(not turn.scripted for turn in self.turns)
 
     def _turn(self, pending: _PendingTurn) -> Turn:
         completion = pending.completion
@@ -217,6 +228,38 @@ class Rollout:
             generate_s=pending.generate_s,
             operate_s=operate_s,
         )
+
+    def show_region(self, number: int, box: Box) -> Observation:
+        """Zoom into a region of a picture in a turn that the model did not generate, and return the result.
+
+        With operations the turn is a call in the format of the model, without operations it is a sentence.
+        """
+        assert self.stop is None, "a rollout that stopped takes no turn"
+        started = time.perf_counter()
+        bbox = [round(side, 3) for side in box]
+        call = ToolCall(name=ZOOM, arguments={"bbox_2d": bbox, "target_image": number})
+        words = SCRIPTED_WORDS
+        if self.config.operations:
+            words = self.dialect.write_call(call, self.context.pictures).strip()
+        observation = OperationSet.of([ZOOM]).run(call, self.context)
+        turn = Turn(
+            text=words,
+            parts=(call,) if self.config.operations else (Text(text=words), call),
+            observations=(observation,),
+            scripted=True,
+            operate_s=time.perf_counter() - started,
+        )
+        self.turns.append(turn)
+        self._check_num_pictures()
+        return observation
+
+    def add_regions(self, regions: Sequence[tuple[int, Box]]) -> None:
+        """Add regions of pictures to the pictures of the question, before the first turn."""
+        assert not self.turns, "pictures of the question precede the first turn"
+        for number, box in regions:
+            self.context.add_crop(number, box)
+        self.pictures = tuple(self.context.pictures)
+        self._check_num_pictures()
 
     def _check_num_pictures(self) -> None:
         if len(self.context) > self.config.limits.max_pictures:
@@ -261,6 +304,8 @@ class Rollout:
     def trace(self, settings: RunSettings, *, seconds: float | None = None) -> Trace:
         """Return the trace of a stopped rollout."""
         assert self.stop is not None, "a rollout becomes a trace when it has stopped"
+        if self.config.budget != FIXED:
+            settings = settings.model_copy(update={"budgets": self.context.budgets})
         return Trace(
             question=self.question,
             exchange=len(self.history),

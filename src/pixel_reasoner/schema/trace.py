@@ -34,6 +34,7 @@ from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.record import Logprobs, Record, TokenIds, VersionedRecord
 from pixel_reasoner.schema.repairs import Repair
 from pixel_reasoner.schema.settings import RunSettings
+from pixel_reasoner.schema.strategy import StrategyRecord
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -127,6 +128,8 @@ class Turn(Record):
     """repaired mistakes in the form and the values of the calls; empty in a strict run"""
     mistake: bool = False
     """whether the call is a deliberate mistake of a synthesized trace; it is excluded from the training loss"""
+    scripted: bool = False
+    """whether a strategy wrote this turn to show a region; the model did not generate it"""
     token_ids: TokenIds = array("i")
     logprobs: Logprobs = array("f")
     num_prompt_tokens: NonNegativeInt = 0
@@ -221,6 +224,9 @@ class Trace(VersionedRecord):
     """everything that determines the outcome: model, dialect, budgets, limits, sampling"""
     versions: dict[str, str] = Field(default_factory=dict)
     seconds: FiniteFloat = 0.0
+    """time of the answer; of a strategy with all its rollouts"""
+    strategy: StrategyRecord | None = None
+    """candidates, confidence and cost of a strategy that combined several rollouts"""
 
     @property
     def steps(self) -> list[Step]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.api import Messages
+from pixel_reasoner.rollout.budgets import open_context
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig
@@ -81,7 +82,7 @@ class Opening:
         first = self.exchanges[0]
         question = Question(id=self.id, text=first.text, media=first.items)
         budgets = self.prompt.budgets or get_dialect(self.prompt.dialect).budgets
-        context = cache.open(question, budgets, self.config.media)
+        context = open_context(cache, question, budgets, self.config)
         rollout: Rollout = ChatRollout(question, self.prompt, self.config, context)
         assert isinstance(rollout, ChatRollout)
         rollout.system = self.system

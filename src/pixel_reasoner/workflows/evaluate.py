@@ -22,13 +22,14 @@ from pixel_reasoner.evals.run import (
     evaluate_forced,
     evaluate_perturbed,
     task_settings,
+    write_calibration,
 )
 from pixel_reasoner.evals.stats import is_correct
 from pixel_reasoner.media.remote_media import remote_version
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.hub import is_hub_id, local_dataset
 from pixel_reasoner.models.spec import ModelSpec
-from pixel_reasoner.rollout.strategies import SINGLE, check_strategy
+from pixel_reasoner.rollout.strategies import SINGLE, check_strategy, parse_strategy
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.runs.folder import check_run_settings, load_run
 from pixel_reasoner.runs.lock import FolderLock
@@ -36,6 +37,7 @@ from pixel_reasoner.schema.media_url import allow_media_urls, check_local, is_ur
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.scoring.confidence import load_calibration
 from pixel_reasoner.scoring.grading import Scorer
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.world import WorldSpec
@@ -96,7 +98,11 @@ class EvalSpec:
     """response cache file that several runs share"""
     batch_size: int = 16
     strategy: str = SINGLE
-    """how rollouts become one answer: a name in `rollout.strategies`"""
+    """how rollouts become one answer: a name in `rollout.strategies`, with options as `NAME:key=value,key=value`"""
+    calibration: Path | None = None
+    """file that calibrates the confidence of the strategy"""
+    fit_calibration: Path | None = None
+    """file for a calibration that is fitted on the grades of this run"""
 
     def __post_init__(self) -> None:
         needs_operations = self.compare or self.perturb or self.forced_answers
@@ -111,6 +117,12 @@ class EvalSpec:
                 expected="a temperature above 0 for several samples",
                 got=f"--samples {self.samples} at temperature 0, which gives the same answer each time",
                 fix="add --temperature 0.7, or leave out --samples",
+            )
+        if self.fit_calibration is not None and self.strategy == SINGLE:
+            raise UsageError(
+                expected="--fit-calibration with a strategy that records its confidence, such as majority_vote",
+                got=f"--strategy {SINGLE}",
+                fix="name one, or leave out --fit-calibration",
             )
         if self.cache is not None and self.strategy != SINGLE:
             raise UsageError(
@@ -154,6 +166,8 @@ def _evaluate(
     on_trace = _count_correct(progress, "asking", total * (1 + spec.compare), spec.scorer)
     run = evaluate_compared if spec.compare else evaluate_plan
     summary = run(plan, spec.out, on_trace)
+    if spec.fit_calibration is not None:
+        write_calibration(plan, spec.out, spec.fit_calibration)
     if spec.perturb:
         on_trace = _count_correct(progress, "disturbed", total, spec.scorer)
         summary = evaluate_perturbed(summary, plan, spec.out, on_trace)
@@ -213,7 +227,7 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
     index, count = spec.shard
     task = _task(spec)
     # Before media are written and a model is loaded.
-    check_strategy(spec.strategy, spec.config)
+    check_strategy(spec.strategy, spec.config, spec.calibration)
     if model is None:
         spec.model.check()
     check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
@@ -234,6 +248,7 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
         family_of=_get_family if spec.benchmark == PIXELWORLD else None,
         cache=ResponseCache(spec.cache) if spec.cache else None,
         strategy=spec.strategy,
+        calibration=spec.calibration,
     )
 
 
@@ -246,8 +261,11 @@ def _task(spec: EvalSpec) -> dict[str, Any]:
     index, count = spec.shard
     if count > 1:
         task["shard"] = f"{index + 1}/{count}"
-    if spec.strategy != SINGLE:
-        task["strategy"] = spec.strategy
+    strategy = parse_strategy(spec.strategy).text
+    if strategy != SINGLE:
+        task["strategy"] = strategy
+    if spec.calibration is not None:
+        task["calibration"] = load_calibration(spec.calibration).fingerprint
     return dict(json.loads(json.dumps(task)))
 
 
