@@ -4,8 +4,8 @@
 .venv/bin/python benchmarks/strategies.py report             # writes dev/strategies.json from the finished runs
 .venv/bin/python docs/strategies_plot.py                     # draws docs/strategies.svg from it
 
-Questions that need an operation, of scenes of the test split. The calibration is fitted on every second scene and tested on the
-others. The model without tool calls is the bundled model with operations off. Runs are in runs/strategies, one per family.
+Questions that need an operation, of scenes of the test split. The calibration of an answer is fitted on other scenes (five folds).
+The model without tool calls is the bundled model with operations off. Runs are in runs/strategies, one per family.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Variant(NamedTuple):
 
 
 SAMPLED = {"temperature": 0.8}
-SMALL = {"per_family": 25, "families": PICTURE_FAMILIES}
+SMALL = {"per_family": 15, "families": PICTURE_FAMILIES}
 OFF = {"operations": False, **SMALL}
 VARIANTS = (
     Variant("greedy"),
@@ -159,20 +159,41 @@ def difference(first: list[Trace], second: list[Trace]) -> dict[str, Any]:
     return {**found.as_dict(), "questions": len(pairs), "p": sign_test(values, clusters)}
 
 
-def calibration(fitted_on: list[Trace], tested_on: list[Trace]) -> dict[str, Any]:
-    """Return the ECE of a confidence before and after a calibration that was fitted on other questions."""
-    raw, right = confidences(fitted_on)
-    fitted = fit_calibration(raw, right, strategy="majority_vote:k=8")
-    raw, right = confidences(tested_on)
-    calibrated = [fitted.apply(one) for one in raw]
+NUM_FOLDS = 5
+
+
+def calibration(traces: list[Trace]) -> dict[str, Any]:
+    """Return the ECE of a confidence before and after calibration.
+
+    Cross-fitting: each answer is calibrated by a fit on the scenes of the other folds. `ece_halves` is the ECE on every
+    second scene with one fit on the others.
+    """
+    scenes = sorted(traces, key=lambda trace: trace.question.id)
+    folds = [scenes[number::NUM_FOLDS] for number in range(NUM_FOLDS)]
+    calibrated: list[float] = []
+    right: list[bool] = []
+    for number, fold in enumerate(folds):
+        others = [one for other in folds[:number] + folds[number + 1 :] for one in other]
+        values, correct = calibrated_by(others, fold)
+        calibrated += values
+        right += correct
+    halves = calibrated_by(scenes[::2], scenes[1::2])
     return {
-        "fitted_on": len(fitted_on),
-        "tested_on": len(raw),
-        "ece_raw": expected_calibration_error(raw, right),
+        "answers": len(right),
+        "folds": NUM_FOLDS,
+        "ece_raw": expected_calibration_error(*confidences(scenes)),
         "ece_calibrated": expected_calibration_error(calibrated, right),
-        "levels": [list(fitted.thresholds), [round(one, 4) for one in fitted.values]],
+        "ece_halves": expected_calibration_error(*halves),
+        "reliability_raw": [one._asdict() for one in reliability(*confidences(scenes))],
         "reliability": [one._asdict() for one in reliability(calibrated, right)],
     }
+
+
+def calibrated_by(fitted_on: list[Trace], tested_on: list[Trace]) -> tuple[list[float], list[bool]]:
+    """Return the calibrated confidence of answers, fitted on others, and whether each is right."""
+    fitted = fit_calibration(*confidences(fitted_on), strategy="majority_vote:k=8")
+    raw, right = confidences(tested_on)
+    return [fitted.apply(one) for one in raw], right
 
 
 def common_questions(runs: list[list[Trace]]) -> set[str]:
@@ -214,8 +235,7 @@ def report() -> None:
         if name != base and base in runs:
             found["differences"][f"{name} - {base}"] = difference(runs[name], runs[base])
     if "majority-8" in runs:
-        scenes = sorted(runs["majority-8"], key=lambda trace: trace.question.id)
-        found["calibration"] = calibration(scenes[::2], scenes[1::2])
+        found["calibration"] = calibration(runs["majority-8"])
     OUT.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 
