@@ -27,7 +27,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; run make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,labeller,remote,released,serve,otel,workflows,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,labeller,remote,released,serve,otel,workflows,ocr,dev]'
 	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation deepspeed
 	touch $@
 
@@ -121,7 +121,7 @@ test-dist: dist
 # Twice: the workflows need newer versions of some packages.
 WITHOUT_WORKFLOWS := --ignore=src/pixel_reasoner/workflows --ignore=src/pixel_reasoner/inspection_api.py \
 	--ignore-glob='tests/test_inspection*' --ignore-glob='tests/test_moments*' --ignore-glob='tests/test_studio*'
-LOWEST := labeller,remote,serve,released
+LOWEST := labeller,remote,serve,released,ocr
 test-lowest:
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[$(LOWEST)]'

@@ -133,6 +133,12 @@ class Handler(BaseHTTPRequestHandler):
                 json.dumps({"error": f"no, {self.headers.get('Authorization')}"}),
                 **headers,
             )
+        elif does.startswith("500 "):
+            self.reply(500, does.removeprefix("500 "))
+        elif does.startswith("stream "):
+            self.start_stream()
+            self.event(json.loads(does.removeprefix("stream ")))
+            self.close_connection = True
         elif does == "html":
             self.reply(200, PAGE, kind="text/html")
         elif does in REPLIES:

@@ -262,5 +262,5 @@ def test_special_tokens_are_removed_except_those_of_the_dialect(model, monkeypat
     monkeypatch.setattr(type(dialect), "special_tokens", frozenset({"<|im_end|>"}), raising=False)
     settings = FolderSettings(dialect=model.dialect, budgets=model.budgets)
     other = LocalModel.of(model.model, model.processor, settings)
-    assert other.kept_special_tokens == {"<|im_end|>"}
+    assert "<|im_end|>" in other.kept_special_tokens
     assert other.decode(ids) == "ab<|im_end|>"

@@ -52,6 +52,7 @@ from pixel_reasoner.scoring.grading import Scorer, is_right
 from pixel_reasoner.tiny.config import TinyConfig
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.training import plan_rl, plan_sft, train_rl, train_sft, train_tiny
+from pixel_reasoner.workflows.check_model import check_model
 from pixel_reasoner.workflows.doctor import Finding, diagnose
 from pixel_reasoner.workflows.evaluate import (
     EvalSpec,
@@ -112,6 +113,7 @@ __all__ = [
     "check",
     "check_benchmark",
     "check_media",
+    "check_model",
     "check_strategy",
     "compare",
     "demo_questions",
@@ -246,8 +248,7 @@ def ask(  # noqa: PLR0913 - options of one question
         config: limits, sampling, operations.
         on_text: is called with new text while it is generated.
         on_turn: is called with the rollout after each turn.
-        strategy: how rollouts are combined (`rollout.strategies`), for example `majority_vote:k=8`; both functions above
-            are called for `single` alone.
+        strategy: how rollouts are combined, such as `majority_vote:k=8`; both functions above are called for `single` alone.
         calibration: file that calibrates the confidence of the strategy.
 
     Raises:

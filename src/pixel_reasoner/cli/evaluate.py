@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.choices import FAMILIES, SPLITS, choice_option, completing, tasks
+from pixel_reasoner.cli.choices import (
+    FAMILIES,
+    OPERATION_FAMILIES,
+    SPLITS,
+    choice_option,
+    completing,
+    tasks,
+)
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
     BudgetOption,
@@ -26,6 +33,7 @@ from pixel_reasoner.cli.options import (
     StrictOption,
     TemperatureOption,
     WithoutOption,
+    engine_note,
     given_options,
     model_spec,
     reject_options,
@@ -33,7 +41,7 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_line, print_summary, progress_bars
+from pixel_reasoner.cli.output import print_line, print_summary, progress_bars, warn
 from pixel_reasoner.cli.ray import RayOptions, model_on_ray
 from pixel_reasoner.cli.survey import merge_survey
 
@@ -118,6 +126,13 @@ class DrawOptions:
         ),
     ] = None
     batch_size: Annotated[int, typer.Option(min=1, help="Number of concurrent questions.")] = 16
+    forced_answers: Annotated[
+        bool,
+        typer.Option(
+            "--forced-answers",
+            help="Also force an answer before and after each call, to measure which operations help and which hurt.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +143,9 @@ class WorldOptions:
 
     family: Annotated[
         str,
-        choice_option((*FAMILIES, "all"), "--family", "-f", help="Which scenes."),
+        choice_option(
+            (*FAMILIES, *OPERATION_FAMILIES, "all"), "--family", "-f", help="Which scenes."
+        ),
     ] = "attribute"
     split: Annotated[str, choice_option(SPLITS, "--split", help="Split of scene seeds.")] = "test"
     seed: Annotated[
@@ -213,6 +230,7 @@ def evaluate(
     )
     named = model_spec(model, local, servers, concurrency=draw.batch_size)
     spec = _eval_spec(task, out, named, config, (data, draw, world), compare=compare)
+    _print_engine_note(named)
     with model_on_ray(cluster, named, config, draw.batch_size) as ray, progress_bars() as progress:
         summary = api.evaluate(spec, progress, model=ray)
     print_summary(summary, spec.out)
@@ -286,11 +304,18 @@ def _eval_spec(
         scorer=api.parse_scorer(draw.scorer),
         compare=compare,
         perturb=world.disturb,
+        forced_answers=draw.forced_answers,
         allow_media=tuple(data.allow_media or ()),
         media_root=data.media_root,
         cache=draw.cache,
         batch_size=draw.batch_size,
     )
+
+
+def _print_engine_note(model: ModelSpec) -> None:
+    """Print why and at what cost a model runs without the engine."""
+    if note := engine_note(model):
+        warn(f"note: {note}")
 
 
 def _print_benchmarks() -> None:

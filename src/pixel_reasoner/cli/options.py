@@ -67,9 +67,11 @@ OperationOption = Annotated[
     list[str] | None,
     typer.Option(
         "--operation",
-        metavar="NAME",
+        "--operations",
+        metavar="NAME,...",
         autocompletion=completing(operations),
-        help="Also offer this operation of a plug-in. May be repeated.",
+        help="Also offer these operations, separated by commas: compare, mark, measure, read_text, zoom_time, zoom_variants, or of"
+        " a plug-in. May be repeated.",
     ),
 ]
 StrategyOption = Annotated[
@@ -299,6 +301,24 @@ def model_note(spec: ModelSpec) -> str:
     return folder_settings(folder, spec.dialect).note
 
 
+def engine_note(spec: ModelSpec) -> str:
+    """Return why and at what cost a local model runs without the engine; empty if the engine runs it. No model is loaded.
+
+    >>> from pixel_reasoner.api import ModelSpec
+    >>> engine_note(ModelSpec("tiny")), engine_note(ModelSpec("owner/name"))
+    ('', '')
+    """
+    from pixel_reasoner.models.folder import BUNDLED_MODELS
+
+    folder = Path(spec.name)
+    if spec.endpoints or spec.name in BUNDLED_MODELS or not (folder / "config.json").is_file():
+        return ""
+    from pixel_reasoner.models.engine import fallback_note, folder_support
+
+    reason = folder_support(folder)
+    return "" if reason is None else fallback_note(reason)
+
+
 def given_options(group: Any, names: Sequence[str] = ()) -> list[str]:
     """Return the options of a group whose values differ from the defaults; `names` limits them to some fields.
 
@@ -365,7 +385,7 @@ def rollout_config(
 
     Args:
         operations: whether operations are offered.
-        added: names of operations besides the default ones.
+        added: names of operations besides the default ones; each text may be several, separated by commas.
         max_turns: messages of the model.
         max_new_tokens: per message.
         temperature: of sampling.
@@ -374,15 +394,14 @@ def rollout_config(
         budget: fixed, adaptive, or a number of visual tokens.
 
     Raises:
-        UsageError: an invalid budget, an unknown operation, or one although none are offered.
+        UsageError: an invalid budget, an unknown operation, one whose packages are missing, or one although none are offered.
         PluginError: an operation of a plug-in that cannot be used.
     """
     from pixel_reasoner.api import RolloutConfig, RolloutLimits, SamplingParams
-    from pixel_reasoner.operations.registry import OperationSet, default_operations
     from pixel_reasoner.rollout.budgets import parse_budget
 
-    reject_options(["--operation"] if added and not operations else [], "with --no-operations")
-    names = (*default_operations().names, *OperationSet.of(added).names) if added else operations
+    reject_options(["--operations"] if added and not operations else [], "with --no-operations")
+    names = with_operations(added) if added else operations
     return RolloutConfig(
         operations=names,
         limits=RolloutLimits(max_turns=max_turns),
@@ -390,6 +409,25 @@ def rollout_config(
         strict=strict,
         budget=parse_budget(budget),
     )
+
+
+def with_operations(added: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the default operations and of those that `--operations` adds.
+
+    Raises:
+        UsageError: an unknown operation, or one whose packages are missing.
+        PluginError: an operation of a plug-in that cannot be used.
+
+    >>> with_operations(["mark, measure", "mark"])
+    ('zoom_in', 'select_frames', 'mark', 'measure')
+    """
+    from pixel_reasoner.operations.registry import OperationSet, default_operations
+
+    names = [name.strip() for text in added for name in text.split(",") if name.strip()]
+    found = OperationSet.of((*default_operations().names, *names))
+    for spec in found:
+        spec.check_available()
+    return found.names
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:

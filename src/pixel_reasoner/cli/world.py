@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pixel_reasoner.cli.choices import FAMILIES, SPLITS, choice_option
+from pixel_reasoner.cli.choices import FAMILIES, OPERATION_FAMILIES, SPLITS, choice_option
 from pixel_reasoner.cli.help import CommandGroup, HelpCommand
 from pixel_reasoner.cli.output import print_line, progress_bars
 
@@ -32,7 +32,13 @@ def render(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for files and questions.jsonl.")],
     family: Annotated[
         str,
-        choice_option(FAMILIES, "--family", "-f", help="Which scenes.", elsewhere=_OTHER_COMMANDS),
+        choice_option(
+            (*FAMILIES, *OPERATION_FAMILIES),
+            "--family",
+            "-f",
+            help="Which scenes.",
+            elsewhere=_OTHER_COMMANDS,
+        ),
     ] = "attribute",
     split: Annotated[str, choice_option(SPLITS, "--split", help="Split of scene seeds.")] = "test",
     seed: Annotated[int, typer.Option(help="Number of the first scene within the split.")] = 0,

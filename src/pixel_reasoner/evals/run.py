@@ -5,6 +5,7 @@ traces.jsonl    one line per question and sample; in the order of the questions 
 summary.json    metrics, dropped rows, and the settings, scorer, versions and hardware of the run
 without/        the same without operations (`evaluate_compared`)
 disturbed/      the same with an off-target first crop (`evaluate_perturbed`)
+forced.jsonl    answers that were forced before and after each call (`evaluate_forced`)
 
 Questions and traces are streamed: memory does not depend on the number of questions, except for a few numbers per
 question.
@@ -23,6 +24,8 @@ from typing import Any, NamedTuple
 
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.compare import compare
+from pixel_reasoner.evals.forced import force_answers
+from pixel_reasoner.evals.operations import add_forced
 from pixel_reasoner.evals.stats import FamilyOf, summarize
 from pixel_reasoner.files import write_json
 from pixel_reasoner.models.api import GenerationModel
@@ -56,6 +59,7 @@ __all__ = [
     "Evaluation",
     "evaluate",
     "evaluate_compared",
+    "evaluate_forced",
     "evaluate_perturbed",
     "fingerprint",
     "load_run",
@@ -168,6 +172,33 @@ def evaluate_perturbed(
             "disturbed": disturbed["count"],
             "recovery_rate": disturbed["accuracy"],
         }
+        write_json(summary, out / SUMMARY)
+    return summary
+
+
+def evaluate_forced(
+    summary: dict[str, Any],
+    evaluation: Evaluation,
+    out: Path,
+    on_answer: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Force an answer before and after each call of a run, and add how often each operation helps and hurts.
+
+    The summary's `by_operation` gets `helped`, `hurt` and `net` (`evals.operations`). Arguments are the same as for
+    `evaluate`, which must have finished in `out`.
+    """
+    with FolderLock(out):
+        pairs = force_answers(
+            partial(load_run, out),
+            evaluation.model,
+            evaluation.config,
+            out,
+            scorer=evaluation.scorer,
+            batch_size=evaluation.batch_size,
+            on_answer=on_answer,
+        )
+        by_operation = add_forced(summary.get("by_operation", {}), pairs)
+        summary = {**summary, "by_operation": by_operation}
         write_json(summary, out / SUMMARY)
     return summary
 

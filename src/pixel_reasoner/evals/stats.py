@@ -13,6 +13,7 @@ mean_operations       executed operations per trace
 tokens_per_question   prompt and generated tokens of all rollouts of an answer; a prompt counts once per rollout
 new_tokens_per_question, visual_tokens_per_question, rollouts_per_question, seconds_per_question
 ece                   expected calibration error of the confidence of a strategy (`scoring.confidence`)
+by_operation          calls, tokens and effect of each operation (`evals.operations`)
 
 Traces are parsed one at a time: only a few numbers of each are kept for the bootstrap.
 """
@@ -29,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pixel_reasoner.evals.intervals import intervals
+from pixel_reasoner.evals.operations import OperationNumbers
 from pixel_reasoner.rollout.usage import answer_usage
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.repairs import Repair, num_malformed_calls
@@ -356,6 +358,7 @@ class _Summary:
         self.failed: dict[str, str | None] = {}
         self.votes = Votes()
         self.has_repeats = False
+        self.operations = OperationNumbers()
 
     def add(self, trace: Trace) -> None:
         if trace.stop is StopReason.FAILED:
@@ -366,6 +369,9 @@ class _Summary:
         self.has_repeats |= bool(trace.sample)
         vote = self.votes.number(trace)
         self.all.add(numbers, vote)
+        grade = numbers.grade
+        is_right = None if grade is None else grade.outcome is Outcome.CORRECT
+        self.operations.add(trace, is_right=is_right)
         self.categories.add(category, numbers, vote)
         if self.family_of is not None:
             family = self.family_of(trace)
@@ -381,6 +387,8 @@ class _Summary:
             "failed": self.failed,
             "by_category": self.categories.result(),
         }
+        if by_operation := self.operations.result():
+            summary["by_operation"] = by_operation
         if self.family_of is not None:
             summary["by_family"] = {
                 name: {**group.result(), "by_category": self.family_categories[name].result()}

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.dialects.carriage import TEXT
 from pixel_reasoner.dialects.syntax.base import WrittenCall
 from pixel_reasoner.errors import EndpointError, UsageError
 from pixel_reasoner.models.api import (
@@ -32,7 +33,7 @@ from pixel_reasoner.models.http_client import NewTransport
 from pixel_reasoner.models.http_connection import CancelToken
 from pixel_reasoner.models.http_errors import DEFAULT_NAMES, MessageNames, RequestFailed
 from pixel_reasoner.models.http_pool import HttpPool, RetryPolicy
-from pixel_reasoner.models.native_tools import native_request
+from pixel_reasoner.models.native_tools import as_text_messages, native_request
 from pixel_reasoner.models.openai_chat import (
     PROFILES,
     MessageWriter,
@@ -244,9 +245,15 @@ class RemoteModel:
             return self.pool.ask(body, parse, token=token)
         except RequestFailed as error:
             full = _context_full(error.got)
-            if full is None:
+            if full is not None:
+                return full
+            if not self._has_call(error.rejected_turn):
                 raise
-            return full
+            return Completion(text=error.rejected_turn, was_rejected=True)
+
+    def _has_call(self, text: str) -> bool:
+        """Return whether a turn that the server could not parse contains a valid call."""
+        return bool(text and self._dialect.parse(text, strict=False).executable_calls)
 
     def _body(self, request: GenerationRequest, writer: MessageWriter, *, stream: bool) -> bytes:
         fields = request_fields(self.name, request.sampling, self.profile, stream=stream)
@@ -256,6 +263,8 @@ class RemoteModel:
                 self._dialect, messages, self.profile.reasoning, request.tools
             )
             fields |= {"tools": tools} if tools else {}
+        elif self._dialect.carriage != TEXT:
+            messages = as_text_messages(self._dialect, messages, self.profile.reasoning)
         return request_body(fields, writer.messages(messages))
 
     def _write_call(self, name: str, arguments: dict[str, Any]) -> str:

@@ -58,6 +58,14 @@ class SourceEntry(Record):
     """of each box of `evidence`; empty for annotated evidence"""
 
 
+class RegionEntry(Record):
+    """A further region that a picture shows."""
+
+    medium: int
+    frame: int | None = None
+    box: BoxFractions
+
+
 class PictureEntry(Record):
     """A picture in the context of the model."""
 
@@ -72,6 +80,8 @@ class PictureEntry(Record):
     source_px: Size
     seen_px: Size
     transforms: tuple[Plain, ...] = ()
+    beside: tuple[RegionEntry, ...] = ()
+    """regions that it shows after the one of `box`"""
     is_evidence: bool = False
     """whether it is an annotated evidence frame"""
     view: Image
@@ -105,6 +115,10 @@ class CallEntry(Record):
     """result as text, if it is not pictures"""
     pictures: tuple[int, ...] = ()
     """numbers of the returned pictures"""
+    repairs: tuple[Plain, ...] = ()
+    """what was wrong with the call and was repaired before it was executed"""
+    drawings: tuple[Image, ...] = ()
+    """pictures on which a result that is text is drawn: what was measured, or read"""
 
 
 class PartEntry(Record):
@@ -129,7 +143,7 @@ class TurnEntry(Record):
     new_tokens: int | None = None
 
 
-class RegionEntry(Record):
+class ProbedRegion(Record):
     """Region that a candidate of a strategy looked at."""
 
     medium: int
@@ -149,7 +163,7 @@ class CandidateEntry(Record):
     """probability of the answer, or of "yes" for a probe"""
     votes: int = 0
     is_selected: bool = False
-    regions: tuple[RegionEntry, ...] = ()
+    regions: tuple[ProbedRegion, ...] = ()
 
 
 class MaskSegment(Record):

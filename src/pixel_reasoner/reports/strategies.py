@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pixel_reasoner.reports.pictures import TracePictures
-from pixel_reasoner.reports.schema import CandidateEntry, Chart, ChartsSection, RegionEntry, Series
-from pixel_reasoner.reports.summary import RunSummary
+from pixel_reasoner.reports.schema import CandidateEntry, Chart, ChartsSection, ProbedRegion, Series
 from pixel_reasoner.schema.strategy import Candidate, CandidateKind, Region, StrategyRecord
 from pixel_reasoner.schema.trace import Trace
+
+if TYPE_CHECKING:  # reports of traces load neither evaluation nor decoders
+    from pixel_reasoner.reports.summary import RunSummary
 
 MAX_CANDIDATES = 60
 """candidates of a trace that are shown: all answers, then the most probable probes"""
@@ -44,9 +47,9 @@ def _candidate(candidate: Candidate, pictures: TracePictures) -> CandidateEntry:
     )
 
 
-def _region(region: Region, pictures: TracePictures) -> RegionEntry:
+def _region(region: Region, pictures: TracePictures) -> ProbedRegion:
     x1, y1, x2, y2 = (round(side, _DIGITS) for side in region.box)
-    return RegionEntry(
+    return ProbedRegion(
         medium=region.medium,
         frame=region.frame,
         box=(x1, y1, x2, y2),

@@ -99,6 +99,21 @@ class Repeats(_SummaryPart):
         return {names.get(name.partition("@")[0], name): value for name, value in fields.items()}
 
 
+class OperationMetrics(_SummaryPart):
+    """Metrics of one operation (`evals.operations`)."""
+
+    calls: NonNegativeInt = 0
+    executed: NonNegativeInt = 0
+    rejected: NonNegativeInt = 0
+    questions: NonNegativeInt = 0
+    accuracy: FiniteFloat | None = None
+    new_tokens_per_call: FiniteFloat | None = None
+    result_tokens_per_call: FiniteFloat | None = None
+    helped: Share | None = None
+    hurt: Share | None = None
+    net: Share | None = None
+
+
 class Reliability(_SummaryPart):
     """Answers of a run with a confidence in one interval (`scoring.confidence.ReliabilityBin`)."""
 
@@ -154,6 +169,7 @@ class RunSummary(Metrics, PairMetrics):
     by_family: dict[str, Metrics] = {}
     by_category: dict[str, Metrics] = {}
     by_label: dict[str, dict[str, Metrics]] = {}
+    by_operation: dict[str, OperationMetrics] = {}
     compared_by_family: dict[str, PairMetrics] = {}
     compared_by_category: dict[str, PairMetrics] = {}
     rows: Rows | None = None

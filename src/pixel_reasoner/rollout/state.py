@@ -27,9 +27,10 @@ from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion, ContextFull, GenerationModel, Messages
 from pixel_reasoner.operations.registry import OperationSet
 from pixel_reasoner.rollout.hooks import TurnHook, build_hooks
+from pixel_reasoner.rollout.usable import usable_operations
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.schema.repairs import Repair
+from pixel_reasoner.schema.repairs import Repair, RepairKind
 from pixel_reasoner.schema.settings import FIXED, PixelBudgets, RolloutConfig, RunSettings
 from pixel_reasoner.schema.trace import (
     CallErrorKind,
@@ -86,7 +87,8 @@ class Rollout:
 
     Raises:
         InputError: an unusable media item.
-        UnknownNameError: the configuration names an unknown operation.
+        UsageError: the configuration names an unknown operation, one whose packages are missing, or one that the dialect
+            cannot express.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Rollout:
         self.config = config
         self.dialect: Dialect = get_dialect(prompt.dialect)
         self.hooks = (*build_hooks(config), *hooks)
-        self.operations = OperationSet.of(config.operations)
+        self.operations = OperationSet.of(usable_operations(prompt.dialect, config.operations))
         self.started = time.perf_counter()
         self.budgets = prompt.budgets or self.dialect.budgets
         self.context = context or MediaContext(question, self.budgets, config.media)
@@ -165,6 +167,10 @@ class Rollout:
             self.context.pictures,
             strict=self.config.strict,
         )
+        if completion.was_rejected and parsed.executable_calls:
+            number = parsed.calls.index(parsed.executable_calls[0])
+            repair = Repair(kind=RepairKind.REJECTED_BY_SERVER, call=number)
+            parsed = parsed.model_copy(update={"repairs": (repair, *parsed.repairs)})
         self.pending = pending = _PendingTurn(completion, parsed, seconds)
         if completion.truncated:
             self.stop = StopReason.MAX_NEW_TOKENS
@@ -279,7 +285,9 @@ class Rollout:
         following = copy(self)
         following.config = config or self.config
         following.hooks = (*build_hooks(following.config), *_configured_hooks(self))
-        following.operations = OperationSet.of(following.config.operations)
+        following.operations = OperationSet.of(
+            usable_operations(self.dialect.name, following.config.operations)
+        )
         following.started = time.perf_counter()
         exchange = Exchange(self.question, self.new_pictures, tuple(self.turns), len(self.context))
         following.history = (*self.history, exchange)

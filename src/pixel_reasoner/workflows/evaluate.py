@@ -14,10 +14,12 @@ from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.benchmark import row_counts, select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
 from pixel_reasoner.evals.benchmarks.neutral import read_jsonl
+from pixel_reasoner.evals.forced import num_forced
 from pixel_reasoner.evals.run import (
     Evaluation,
     evaluate as evaluate_plan,
     evaluate_compared,
+    evaluate_forced,
     evaluate_perturbed,
     task_settings,
     write_calibration,
@@ -29,7 +31,7 @@ from pixel_reasoner.models.hub import is_hub_id, local_dataset
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.rollout.strategies import SINGLE, check_strategy, parse_strategy
 from pixel_reasoner.runs.cache import ResponseCache
-from pixel_reasoner.runs.folder import check_run_settings
+from pixel_reasoner.runs.folder import check_run_settings, load_run
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.media_url import allow_media_urls, check_local, is_url
 from pixel_reasoner.schema.question import Question
@@ -90,6 +92,8 @@ class EvalSpec:
     """whether the questions are also asked without operations"""
     perturb: bool = False
     """whether correct questions are asked again with an off-target first crop"""
+    forced_answers: bool = False
+    """whether an answer is forced before and after each call, to measure which operations help and hurt"""
     cache: Path | None = None
     """response cache file that several runs share"""
     batch_size: int = 16
@@ -101,9 +105,10 @@ class EvalSpec:
     """file for a calibration that is fitted on the grades of this run"""
 
     def __post_init__(self) -> None:
-        if (self.compare or self.perturb) and not self.config.operations:
+        needs_operations = self.compare or self.perturb or self.forced_answers
+        if needs_operations and not self.config.operations:
             raise UsageError(
-                expected="--compare and --disturb with operations",
+                expected="--compare, --disturb and --forced-answers with operations",
                 got="one of them and --no-operations",
                 fix="leave out --no-operations",
             )
@@ -166,6 +171,11 @@ def _evaluate(
     if spec.perturb:
         on_trace = _count_correct(progress, "disturbed", total, spec.scorer)
         summary = evaluate_perturbed(summary, plan, spec.out, on_trace)
+    if spec.forced_answers:
+        num_answers = num_forced(load_run(spec.out))
+        update = progress.start("forced answers", num_answers)
+        answers = iter(range(1, num_answers + 1))
+        summary = evaluate_forced(summary, plan, spec.out, lambda: update(next(answers)))
     return summary
 
 
