@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from array import array
 
 import numpy as np
@@ -15,6 +16,7 @@ from pixel_reasoner.evals.run import Evaluation, evaluate, write_calibration
 from pixel_reasoner.evals.stats import repeats
 from pixel_reasoner.models.api import Completion, collect_images
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.operations._ocr import check_installed
 from pixel_reasoner.reports.strategies import candidate_entries, reliability_section
 from pixel_reasoner.reports.summary import RunSummary
 from pixel_reasoner.rollout.replay import replay_trace
@@ -245,7 +247,8 @@ def test_a_trace_of_a_strategy_survives_its_file_and_can_be_replayed(scene, stra
 
 
 def test_ocr_without_its_extra_is_one_line(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "rapidocr", None)
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    check_installed.cache_clear()
     with pytest.raises(UsageError, match=r"rapidocr is not installed.*\[ocr\]"):
         check_strategy("proposals:source=ocr")
 
