@@ -33,6 +33,7 @@ from pixel_reasoner.scoring.confidence import (
     reliability,
 )
 from pixel_reasoner.scoring.grading import Outcome, grade_reply
+from pixel_reasoner.scoring.voting import AnswerGroups, weight_of, weighted_majority
 from pixel_reasoner.workflows.world import WorldSpec
 from pixel_reasoner.world import FAMILIES, render
 
@@ -56,6 +57,7 @@ class Variant(NamedTuple):
     budget: str = "fixed"
 
 
+MAJORITY = "majority_vote:k=8"
 SAMPLED = {"temperature": 0.8}
 SMALL = {"per_family": 15, "families": PICTURE_FAMILIES}
 OFF = {"operations": False, **SMALL}
@@ -117,6 +119,21 @@ def load(variant: Variant) -> list[Trace]:
 
 
 # --- numbers ---
+
+
+def with_weights(trace: Trace) -> Trace:
+    """Return the trace of a vote as `majority_vote` with weights returns it."""
+    record = trace.strategy
+    assert record is not None, "a vote has a record"
+    groups = AnswerGroups(trace.question)
+    votes = [groups.add(one.answer) for one in record.candidates]
+    weights = [one.score or 0.0 for one in record.candidates]
+    winner = weighted_majority(votes, weights)
+    if winner is None:
+        return trace
+    share = weight_of(winner, votes, weights) / sum(weights)
+    record = record.model_copy(update={"confidence": share})
+    return trace.model_copy(update={"answer": groups.answers[winner], "strategy": record})
 
 
 def is_right(trace: Trace) -> bool:
@@ -191,7 +208,7 @@ def calibration(traces: list[Trace]) -> dict[str, Any]:
 
 def calibrated_by(fitted_on: list[Trace], tested_on: list[Trace]) -> tuple[list[float], list[bool]]:
     """Return the calibrated confidence of answers, fitted on others, and whether each is right."""
-    fitted = fit_calibration(*confidences(fitted_on), strategy="majority_vote:k=8")
+    fitted = fit_calibration(*confidences(fitted_on), strategy=MAJORITY)
     raw, right = confidences(tested_on)
     return [fitted.apply(one) for one in raw], right
 
@@ -202,6 +219,11 @@ def common_questions(runs: list[list[Trace]]) -> set[str]:
     by_size = sorted(ids, key=len)
     test = [one for one in by_size if one & by_size[-1]]
     return set.intersection(*test) if test else set()
+
+
+def stills(traces: list[Trace]) -> list[Trace]:
+    """Return the traces of questions about pictures."""
+    return [trace for trace in traces if trace.question.media[0].kind == "image"]
 
 
 def confidences(traces: list[Trace]) -> tuple[list[float], list[bool]]:
@@ -216,6 +238,10 @@ def confidences(traces: list[Trace]) -> tuple[list[float], list[bool]]:
 def report() -> None:
     """Write the numbers of all finished runs."""
     runs = {one.name: found for one in VARIANTS if (found := load(one))}
+    variants = list(VARIANTS)
+    if "majority-8" in runs:  # the same rollouts, so nothing is asked again
+        variants.append(Variant("weighted-8", f"{MAJORITY},weights=probability", **SAMPLED))
+        runs["weighted-8"] = [with_weights(trace) for trace in runs["majority-8"]]
     common = common_questions(list(runs.values()))
     found: dict[str, Any] = {
         "machine": f"{platform.machine()}, 2 cores shared with other work",
@@ -225,7 +251,7 @@ def report() -> None:
                 **measure(runs[one.name]),
                 "common": measure([t for t in runs[one.name] if t.question.id in common]),
             }
-            for one in VARIANTS
+            for one in variants
             if one.name in runs
         },
         "differences": {},
@@ -235,7 +261,12 @@ def report() -> None:
         if name != base and base in runs:
             found["differences"][f"{name} - {base}"] = difference(runs[name], runs[base])
     if "majority-8" in runs:
-        found["calibration"] = calibration(runs["majority-8"])
+        found["calibration"] = {
+            name: calibration(runs[name]) for name in ("majority-8", "weighted-8")
+        }
+        for name in ("majority-8", "weighted-8"):
+            key = f"{name} - greedy, pictures"
+            found["differences"][key] = difference(stills(runs[name]), stills(runs["greedy"]))
     OUT.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 
