@@ -3,10 +3,11 @@
 from families.recipe import Recipe, build_folder
 from families.recipes_fixed import FIXED_RECIPES
 from families.recipes_grid import GRID_RECIPES
+from families.recipes_others import OTHER_RECIPES
 from families.recipes_tiles import TILE_RECIPES
 
 RECIPES: dict[str, Recipe] = {
-    one.model_type: one for one in (*GRID_RECIPES, *TILE_RECIPES, *FIXED_RECIPES)
+    one.model_type: one for one in (*GRID_RECIPES, *TILE_RECIPES, *OTHER_RECIPES, *FIXED_RECIPES)
 }
 """model type -> recipe of its folder"""
 

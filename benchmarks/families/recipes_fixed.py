@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from families.recipe import VOCAB, Mark, Recipe, VocabSize
-from families.recipes_grid import TEXT, VISION
+from families.recipes_qwen import TEXT, VISION
 from families.recipes_tiles import SIGLIP, TILES
 
 GEMMA_ENDS = {
