@@ -338,6 +338,7 @@ MOLMO = Recipe(
             "image_size": [56, 56],
             "patch_size": 14,
             "num_position_embeddings": 16,
+            "initializer_range": 0.2,
         },
         "adapter_config": {
             **_MOLMO_HEADS,
@@ -345,6 +346,8 @@ MOLMO = Recipe(
             "hidden_size": 32,
             "intermediate_size": 64,
             "text_hidden_size": 64,
+            # With the default the features of pictures round to zero.
+            "initializer_range": 0.2,
         },
         "image_start_token_id": Mark("<im_start>"),
         "low_res_image_start_token_id": Mark("<low_res_im_start>"),
