@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 from hypothesis import given, strategies as st
@@ -196,3 +197,15 @@ def test_channels_of_muse_are_no_words():
         "It is \\boxed{7}",
     ]
     assert turn.answer == "7"
+
+
+@pytest.mark.parametrize(
+    "unit", ["\n", " ", "to=", "<|start|>assistant", "to=a", " to=self<|message|>"]
+)
+def test_the_time_to_find_channels_is_proportional_to_the_text(unit):
+    dialect = get_dialect("muse")
+    text = (unit * 32_000)[:32_000]
+    start = time.process_time()
+    for strict in (True, False):
+        dialect.parse(text, strict=strict)
+    assert time.process_time() - start < 1.0  # a search of quadratic time takes minutes

@@ -37,7 +37,7 @@ MUSE = register(
             "<|start|>assistant to={name}<|message|>",
             "<|start|>assistant to=user<|message|>",
         ),
-        header=r"\s*(?:<\|start\|>assistant)?\s*\bto=[\w.*-]+<\|message\|>",
+        header=r"(?:<\|start\|>assistant)? ?\bto=[\w.*-]{1,100}<\|message\|>",
         carriage=Carriage(
             result_role="tool",
             pictures_in_tool=True,
