@@ -73,7 +73,6 @@ FAST = (
     "cohere2_vision",
     "granite4_vision",
     "kimi_k25",
-    "molmo2",
 )
 """one decoder for each code path"""
 SLOW = (

@@ -206,7 +206,7 @@ def messages(rng: random.Random, num_images: int) -> list[dict]:
 
 
 @pytest.mark.parametrize(
-    "name", ["qwen3_5", "gemma3", "internvl", "idefics3", "lfm2_vl", "mistral3", "molmo2"]
+    "name", ["qwen3_5", "gemma3", "internvl", "idefics3", "lfm2_vl", "mistral3"]
 )
 def test_a_local_model_generates_the_same_turn_in_the_engine(name):
     """The backend renders, tokenizes and expands placeholders itself; start tokens are added once."""
