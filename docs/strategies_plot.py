@@ -23,7 +23,8 @@ def points(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Return name, group, tokens and accuracy with its interval of each variant on the same questions."""
     chosen = []
     for name, one in found["variants"].items():
-        if one["budget"] != "fixed":
+        # A weighted vote has the rollouts of the vote, and here the same accuracy: one label.
+        if one["budget"] != "fixed" or name == "weighted-8":
             continue
         common = one["common"]
         chosen.append(
@@ -75,7 +76,7 @@ def svg(chosen: list[dict[str, Any]]) -> str:
             f'<text x="{at + 8:.1f}" y="{top + 4:.1f}" {TEXT}>{one["name"]}</text>'
         )
     for row, (group, color) in enumerate(COLORS.items()):
-        top = TOP + 14 + 18 * row
+        top = HEIGHT / 2 + 18 * row
         parts.append(
             f'<circle cx="{WIDTH - RIGHT + 20}" cy="{top}" r="4.5" fill="{color}"/>'
             f'<text x="{WIDTH - RIGHT + 30}" y="{top + 4}" {TEXT}>{group}</text>'
