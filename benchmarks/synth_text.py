@@ -19,7 +19,7 @@ from pixel_reasoner.workflows.synthesize import SynthSpec, synthesize
 from text_documents import write_documents, write_scans
 
 MIN_TRACES_PER_S = 20
-CHECKED = 100
+CHECKED = 40
 """traces of each run that are checked: each is replayed at 300 dpi"""
 
 

@@ -24,7 +24,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from clusters.vllm_process import ENVIRONMENT, PYTHON
-from engine_families import RECIPES, WORDS, picture
+from engine_families import WORDS, picture
+from families import RECIPES
 from families.recipe import build_model, build_processor
 from pixel_reasoner.models.engine import FAMILIES, Engine, ImageInput, PromptText, Sequence
 

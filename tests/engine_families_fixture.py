@@ -11,13 +11,10 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw
 
+from families import RECIPES
 from families.recipe import build_model, build_processor
-from families.recipes_fixed import FIXED_RECIPES
-from families.recipes_grid import GRID_RECIPES
-from families.recipes_tiles import TILE_RECIPES
 from pixel_reasoner.models.engine import FAMILIES, Engine, ImageInput, PromptText, Sequence
 
-RECIPES = {one.model_type: one for one in (*GRID_RECIPES, *TILE_RECIPES, *FIXED_RECIPES)}
 WEIGHT_SCALE = 4.0
 """Weights of a new model are so small that every prompt would be continued alike."""
 MAX_NEW_TOKENS = 8
@@ -61,34 +58,38 @@ VARIANTS = {
     ),
 }
 """decoders of the same family that other checkpoints have"""
-NAMES = (
+FAST = (
     "qwen3_5",
-    "qwen3_5, 3 to 1",
-    "qwen3_5_moe",
     "gemma3",
-    "gemma4",
     "gemma4, shared keys",
     "gemma4, large",
-    "gemma4_unified",
     "internvl",
-    "internvl, qwen3",
     "glm4v",
-    "glm4v_moe",
-    "glm46v",
     "idefics3",
-    "mistral3",
     "mistral3, sliding",
     "lfm2_vl",
     "llava_onevision",
-    "llava",
-    "llava_next",
     "minicpmv4_6",
     "cohere2_vision",
-    "aya_vision",
     "granite4_vision",
     "kimi_k25",
     "molmo2",
 )
+"""one decoder for each code path"""
+SLOW = (
+    "qwen3_5, 3 to 1",
+    "qwen3_5_moe",
+    "gemma4",
+    "gemma4_unified",
+    "internvl, qwen3",
+    "glm4v_moe",
+    "glm46v",
+    "mistral3",
+    "llava",
+    "llava_next",
+    "aya_vision",
+)
+"""further decoders of these families"""
 
 
 class TinyFamily:

@@ -10,16 +10,17 @@ import torch
 from typer.testing import CliRunner
 
 from engine_families_fixture import (
+    FAST,
     MAX_NEW_TOKENS,
-    NAMES,
-    RECIPES,
+    SLOW,
     Conversation,
     TinyFamily,
     drawn_picture,
     some_words,
     tiny_family,
 )
-from families.recipe import build_folder, build_model, build_processor
+from families import RECIPES, build_folder
+from families.recipe import build_model, build_processor
 from pixel_reasoner import cli
 from pixel_reasoner.models.api import GenerationRequest
 from pixel_reasoner.models.engine import (
@@ -37,6 +38,8 @@ from pixel_reasoner.models.local_generate import generate_with_transformers
 from pixel_reasoner.schema.settings import SamplingParams
 
 pytestmark = pytest.mark.medium
+ALL = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+"""names of decoders; `make test` runs one for each code path"""
 
 
 def run_mixed(engine, sequences, rng) -> None:
@@ -83,19 +86,19 @@ def assert_conversations_equal_generate(tiny: TinyFamily, count: int, turns: int
     assert engine.cache_usage.num_reused_tokens > 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_conversations_equal_those_of_generate(name):
     """Several turns with pictures, continuous batching, prefix sharing and the vision cache."""
     assert_conversations_equal_generate(tiny_family(name), count=6, turns=2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAST + SLOW)
 def test_50_conversations_equal_those_of_generate(name):
     assert_conversations_equal_generate(tiny_family(name), count=50, turns=3)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_prompt_ids_equal_those_of_the_processor(name):
     tiny, rng = tiny_family(name), random.Random(1)
     place, end = tiny.processor.image_token, tiny.processor.tokenizer.eos_token
@@ -225,7 +228,7 @@ def test_a_local_model_generates_the_same_turn_in_the_engine(name):
 
 def test_a_model_without_a_family_names_the_reason_and_its_cost(tmp_path):
     folder = build_folder(RECIPES["deepseek_vl"], tmp_path / "model")
-    assert folder_support(folder) == "it has no family deepseek_vl"
+    assert folder_support(folder) == "the engine has no family deepseek_vl"
     recipe = RECIPES["deepseek_vl"]
     processor = build_processor(recipe)
     weights = build_model(recipe, processor.tokenizer)
@@ -233,7 +236,7 @@ def test_a_model_without_a_family_names_the_reason_and_its_cost(tmp_path):
     model = LocalModel.of(weights, processor, settings)
     assert model.note == f"A note. {model.engine_note}"
     assert "no family deepseek_vl" in model.engine_note
-    assert "prefills the whole conversation in every turn" in model.engine_note
+    assert "Every turn prefills the whole conversation" in model.engine_note
     shown = CliRunner().invoke(cli.app, ["doctor", "--model", str(folder)])
     assert model.engine_note in shown.output.replace("\n", " ")
 
@@ -247,9 +250,9 @@ def test_layers_and_attention_without_support_are_named():
     model = SimpleNamespace(
         config=SimpleNamespace(model_type="internvl", get_text_config=lambda: text)
     )
-    assert engine_support(model) == "attention eager instead of sdpa"
+    assert engine_support(model) == "the engine does not run attention eager, only sdpa"
     text._attn_implementation, text.layer_types = "sdpa", ["full_attention", "mamba"]
-    assert engine_support(model) == "decoder layers of kind mamba"
+    assert engine_support(model) == "the engine does not run decoder layers of kind mamba"
     text.layer_types = ["linear_attention"]
     assert not is_supported(model), "a family without states"
     assert {"qwen3_5", "gemma3", "gemma4", "internvl", "glm4v", "smolvlm", "mistral3"} <= set(

@@ -262,6 +262,7 @@ class Engine:
         for one in joining:
             self._reuse_prefix(one)
         logits: dict[Sequence, torch.Tensor] = {}
+        continued = {one for one in joining if one.num_cached}
         remaining = [group[0] for group in groups.values()]
         while remaining:
             self._share_blocks(remaining)
@@ -272,7 +273,7 @@ class Engine:
                 one.num_reused = one.num_cached
             self._num_prefilled_tokens += sum(len(one.ids) - one.num_cached for one in wave)
             if self.family.has_states:
-                self._snapshot(wave)
+                self._snapshot([one for one in wave if one not in continued])
             logits |= self._prefill_chunks([PrefillChunk.rest(one) for one in wave])
         for first, *others in groups.values():
             if others:
@@ -292,22 +293,21 @@ class Engine:
         return logits
 
     def _snapshot(self, sequences: abc.Sequence[Sequence]) -> None:
-        """Prefill new conversations up to the end of their last image, and keep a copy of the states there.
+        """Prefill sequences up to the end of their last image, and keep a copy of the states there.
 
-        Other questions about these images start with the copy. Later turns of a conversation continue with its own state,
-        so they need no copy and no additional forward pass.
+        Other questions about these images start with the copy, and so do later turns whose chat template rewrites earlier
+        replies. A turn that continues with the state of its conversation needs no copy and no additional forward pass.
         """
         blocks = {
             one: block
             for one in sequences
-            if not one.snapshots
-            and (block := last_image_block(one, self.image_token)) is not None
+            if (block := last_image_block(one, self.image_token)) is not None
             and block.num_tokens > one.num_cached
         }
         chunks = (PrefillChunk(one, *block[1:3]) for one, block in blocks.items())
         self._prefill_chunks(chunks)
         for one in blocks:
-            one.snapshots = {one.num_cached: self._cache.states.export(one.slot)}
+            one.snapshots[one.num_cached] = self._cache.states.export(one.slot)
 
     def _reuse_prefix(self, sequence: Sequence) -> None:
         """Move the keys and values of the longest retained prefix of a sequence to its slot."""

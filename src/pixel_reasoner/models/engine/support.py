@@ -21,7 +21,7 @@ def engine_support(model: Any) -> str | None:
     """
     model_type = model.config.model_type
     if model_type not in FAMILIES:
-        return f"it has no family {model_type}"
+        return f"the engine has no family {model_type}"
     return FAMILIES.get(model_type).unsupported(model)
 
 
@@ -39,10 +39,10 @@ def folder_support(folder: Path) -> str | None:
 def fallback_note(reason: str) -> str:
     """Return a sentence for users of a model that the engine cannot run: why, and what it costs.
 
-    >>> fallback_note("it has no family florence2")
-    'The engine cannot run this model (it has no family florence2): transformers generate prefills the whole conversation in every turn, and a batch waits for its longest turn.'
+    >>> fallback_note("the engine has no family florence2")[:65]
+    '`generate` of transformers runs this model, because the engine ha'
     """
     return (
-        f"The engine cannot run this model ({reason}): transformers generate prefills the whole conversation in every "
-        "turn, and a batch waits for its longest turn."
+        f"`generate` of transformers runs this model, because {reason}. Every turn prefills the whole conversation, and "
+        "a batch waits for its longest turn."
     )

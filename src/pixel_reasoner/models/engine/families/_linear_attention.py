@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import abc
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from pixel_reasoner.models.engine.families._decoder import DecoderFamily
+from pixel_reasoner.models.engine.families.base import EncodedImage
 
 _OFF = -1e4
 """softplus and sigmoid of it are zero in all dtypes"""
@@ -20,18 +21,17 @@ class GatedDeltaFamily(DecoderFamily):
     def __init__(self) -> None:
         super().__init__(has_states=True)
 
-    def _run(
-        self, model: Any, embeddings: torch.Tensor, inputs: dict[str, Any], *given: Any
-    ) -> Any:
-        if "all_ids" not in inputs:  # a decode step has no padding
-            return super()._run(model, embeddings, inputs, *given)
+    def prefill(
+        self, model: Any, inputs: dict[str, Any], images: abc.Sequence[EncodedImage]
+    ) -> torch.Tensor:
+        """Return (sequences, tokens, hidden) states of the last layer."""
         is_padding = inputs["all_ids"].gather(1, inputs["token_index"]) < 0
         with ignore_padding(self.decoder(model), is_padding):
-            return super()._run(model, embeddings, inputs, *given)
+            return super().prefill(model, inputs, images)
 
 
 @contextmanager
-def ignore_padding(decoder: Any, is_padding: torch.Tensor) -> Iterator[None]:
+def ignore_padding(decoder: Any, is_padding: torch.Tensor) -> abc.Iterator[None]:
     """Keep the states of linear attention at (sequences, tokens) padding on the right.
 
     The decay of a token is -exp(A) softplus(a + bias), and sigmoid(b) is the share of the state that it replaces. Both

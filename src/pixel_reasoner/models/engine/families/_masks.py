@@ -28,9 +28,9 @@ def unsupported_attention(text: Any, kinds: abc.Set[str], supported: abc.Set[str
     """Return why the engine cannot run layers of these kinds; None if it can."""
     # None: the config of a model that is not loaded.
     if text._attn_implementation not in ("sdpa", None):
-        return f"attention {text._attn_implementation} instead of sdpa"
+        return f"the engine does not run attention {text._attn_implementation}, only sdpa"
     if unknown := sorted(kinds - supported):
-        return f"decoder layers of kind {', '.join(unknown)}"
+        return f"the engine does not run decoder layers of kind {', '.join(unknown)}"
     return None
 
 
