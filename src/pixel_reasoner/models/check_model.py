@@ -28,7 +28,7 @@ from pixel_reasoner.dialects.template_check import (
 )
 from pixel_reasoner.errors import ModelError, PixelReasonerError
 from pixel_reasoner.media.resize import fit_size
-from pixel_reasoner.models.engine import fallback_note, folder_support
+from pixel_reasoner.models.engine import folder_support
 from pixel_reasoner.models.folder import FolderSettings, budgets_for_processor, folder_settings
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.known_families import TESTED_TEMPLATES, UNSUPPORTED, template_digest
@@ -104,12 +104,12 @@ def check_model(source: str, dialect: str | None = None) -> ModelCheck:
     check.files["tokenizer"] = (
         f"{type(processor.tokenizer).__name__}, {len(processor.tokenizer)} tokens"
     )
-    check.runs["generation"] = _generation(check, folder)
     if settings is not None:
         found = get_dialect(settings.dialect)
         _check_template(check, processor, found)
         _check_tokens(check, processor, found)
         _check_pictures(check, processor, settings)
+        _check_runs(check, processor, folder)
     return check
 
 
@@ -299,6 +299,10 @@ def _check_pictures(check: ModelCheck, processor: Any, settings: FolderSettings)
                     fix="copy chat template, tokenizer and processor of the original model into the folder again",
                 )
             )
+
+
+def _check_runs(check: ModelCheck, processor: Any, folder: Path) -> None:
+    check.runs["generation"] = _generation(check.model_type, folder)
     video = getattr(processor, "video_processor", None)
     native = f"{type(video).__name__} is not used" if video is not None else "it has no video input"
     check.runs["video"] = f"sent as pictures of frames with their times; {native}"
@@ -312,11 +316,11 @@ def _tokens_of(
     return f"{count} tokens for {size[0]} x {size[1]} px, sent as {sent[0]} x {sent[1]} px"
 
 
-def _generation(check: ModelCheck, folder: Path) -> str:
+def _generation(model_type: str, folder: Path) -> str:
     reason = folder_support(folder)
     if reason is None:
-        return f"engine (family {check.model_type}), with a KV cache per conversation"
-    return f"`generate` of transformers. {fallback_note(reason)}"
+        return f"engine (family {model_type}), with a KV cache per conversation"
+    return f"`generate` of transformers: {reason}. Every turn prefills the whole conversation"
 
 
 __all__ = ["ModelCheck", "check_model"]
