@@ -104,7 +104,6 @@ def check_model(source: str, dialect: str | None = None) -> ModelCheck:
     check.files["tokenizer"] = (
         f"{type(processor.tokenizer).__name__}, {len(processor.tokenizer)} tokens"
     )
-    check.runs["generation"] = _generation(check, folder)
     if settings is not None:
         found = get_dialect(settings.dialect)
         _check_template(check, processor, found)
