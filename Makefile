@@ -18,7 +18,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve lint check test test-slow browser tools h5p h5p-player coverage dist test-dist test-lowest test-python adapters cloud trackers clients vllm clusters space attack \
+.PHONY: install demo docs docs-serve lint check test test-slow browser tools h5p h5p-player coverage dist test-dist test-lowest test-python adapters cloud trackers clients vllm families clusters space attack \
 	format tiny benchmarks clean
 
 install: $(STAMP)
@@ -232,6 +232,12 @@ vllm: install .venv-vllm/.installed
 # Every cluster path with small models, a table of results, and docs/clusters.md.
 clusters: install .venv-cloud/.installed .venv-ray/.installed .venv-vllm/.installed $(FRAMEWORKS:%=.venv-%/.installed)
 	PYTHONPATH=benchmarks $(BIN)/python -m clusters
+	$(BIN)/python docs/generate.py
+
+# Results of all model families in dev/families.json, and docs/families.md. SmolVLM needs num2words, Gemma 3n and Perception LM need timm.
+families: install
+	test -d .venv-families/timm || $(BIN)/python -m pip install --quiet --target .venv-families --no-deps num2words docopt timm
+	PYTHONPATH=benchmarks:.venv-families $(BIN)/python -m families.record
 	$(BIN)/python docs/generate.py
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.

@@ -4,8 +4,8 @@
 .venv/bin/python benchmarks/strategies.py report             # writes dev/strategies.json from the finished runs
 .venv/bin/python docs/strategies_plot.py                     # draws docs/strategies.svg from it
 
-Questions that need an operation, of scenes of the test split. The calibration is fitted on every second scene and tested on the
-others. The model without tool calls is the bundled model with operations off. Runs are in runs/strategies, one per family.
+Questions that need an operation, of scenes of the test split. The calibration of an answer is fitted on other scenes (five folds).
+The model without tool calls is the bundled model with operations off. Runs are in runs/strategies, one per family.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from pixel_reasoner.scoring.confidence import (
     reliability,
 )
 from pixel_reasoner.scoring.grading import Outcome, grade_reply
+from pixel_reasoner.scoring.voting import AnswerGroups, weight_of, weighted_majority
 from pixel_reasoner.workflows.world import WorldSpec
 from pixel_reasoner.world import FAMILIES, render
 
@@ -56,8 +57,9 @@ class Variant(NamedTuple):
     budget: str = "fixed"
 
 
+MAJORITY = "majority_vote:k=8"
 SAMPLED = {"temperature": 0.8}
-SMALL = {"per_family": 25, "families": PICTURE_FAMILIES}
+SMALL = {"per_family": 15, "families": PICTURE_FAMILIES}
 OFF = {"operations": False, **SMALL}
 VARIANTS = (
     Variant("greedy"),
@@ -119,6 +121,21 @@ def load(variant: Variant) -> list[Trace]:
 # --- numbers ---
 
 
+def with_weights(trace: Trace) -> Trace:
+    """Return the trace of a vote as `majority_vote` with weights returns it."""
+    record = trace.strategy
+    assert record is not None, "a vote has a record"
+    groups = AnswerGroups(trace.question)
+    votes = [groups.add(one.answer) for one in record.candidates]
+    weights = [one.score or 0.0 for one in record.candidates]
+    winner = weighted_majority(votes, weights)
+    if winner is None:
+        return trace
+    share = weight_of(winner, votes, weights) / sum(weights)
+    record = record.model_copy(update={"confidence": share})
+    return trace.model_copy(update={"answer": groups.answers[winner], "strategy": record})
+
+
 def is_right(trace: Trace) -> bool:
     """Return whether the answer of a trace is right."""
     found = grade_reply(trace)
@@ -159,20 +176,41 @@ def difference(first: list[Trace], second: list[Trace]) -> dict[str, Any]:
     return {**found.as_dict(), "questions": len(pairs), "p": sign_test(values, clusters)}
 
 
-def calibration(fitted_on: list[Trace], tested_on: list[Trace]) -> dict[str, Any]:
-    """Return the ECE of a confidence before and after a calibration that was fitted on other questions."""
-    raw, right = confidences(fitted_on)
-    fitted = fit_calibration(raw, right, strategy="majority_vote:k=8")
-    raw, right = confidences(tested_on)
-    calibrated = [fitted.apply(one) for one in raw]
+NUM_FOLDS = 5
+
+
+def calibration(traces: list[Trace]) -> dict[str, Any]:
+    """Return the ECE of a confidence before and after calibration.
+
+    Cross-fitting: each answer is calibrated by a fit on the scenes of the other folds. `ece_halves` is the ECE on every
+    second scene with one fit on the others.
+    """
+    scenes = sorted(traces, key=lambda trace: trace.question.id)
+    folds = [scenes[number::NUM_FOLDS] for number in range(NUM_FOLDS)]
+    calibrated: list[float] = []
+    right: list[bool] = []
+    for number, fold in enumerate(folds):
+        others = [one for other in folds[:number] + folds[number + 1 :] for one in other]
+        values, correct = calibrated_by(others, fold)
+        calibrated += values
+        right += correct
+    halves = calibrated_by(scenes[::2], scenes[1::2])
     return {
-        "fitted_on": len(fitted_on),
-        "tested_on": len(raw),
-        "ece_raw": expected_calibration_error(raw, right),
+        "answers": len(right),
+        "folds": NUM_FOLDS,
+        "ece_raw": expected_calibration_error(*confidences(scenes)),
         "ece_calibrated": expected_calibration_error(calibrated, right),
-        "levels": [list(fitted.thresholds), [round(one, 4) for one in fitted.values]],
+        "ece_halves": expected_calibration_error(*halves),
+        "reliability_raw": [one._asdict() for one in reliability(*confidences(scenes))],
         "reliability": [one._asdict() for one in reliability(calibrated, right)],
     }
+
+
+def calibrated_by(fitted_on: list[Trace], tested_on: list[Trace]) -> tuple[list[float], list[bool]]:
+    """Return the calibrated confidence of answers, fitted on others, and whether each is right."""
+    fitted = fit_calibration(*confidences(fitted_on), strategy=MAJORITY)
+    raw, right = confidences(tested_on)
+    return [fitted.apply(one) for one in raw], right
 
 
 def common_questions(runs: list[list[Trace]]) -> set[str]:
@@ -181,6 +219,11 @@ def common_questions(runs: list[list[Trace]]) -> set[str]:
     by_size = sorted(ids, key=len)
     test = [one for one in by_size if one & by_size[-1]]
     return set.intersection(*test) if test else set()
+
+
+def stills(traces: list[Trace]) -> list[Trace]:
+    """Return the traces of questions about pictures."""
+    return [trace for trace in traces if trace.question.media[0].kind == "image"]
 
 
 def confidences(traces: list[Trace]) -> tuple[list[float], list[bool]]:
@@ -195,6 +238,10 @@ def confidences(traces: list[Trace]) -> tuple[list[float], list[bool]]:
 def report() -> None:
     """Write the numbers of all finished runs."""
     runs = {one.name: found for one in VARIANTS if (found := load(one))}
+    variants = list(VARIANTS)
+    if "majority-8" in runs:  # the same rollouts, so nothing is asked again
+        variants.append(Variant("weighted-8", f"{MAJORITY},weights=probability", **SAMPLED))
+        runs["weighted-8"] = [with_weights(trace) for trace in runs["majority-8"]]
     common = common_questions(list(runs.values()))
     found: dict[str, Any] = {
         "machine": f"{platform.machine()}, 2 cores shared with other work",
@@ -204,7 +251,7 @@ def report() -> None:
                 **measure(runs[one.name]),
                 "common": measure([t for t in runs[one.name] if t.question.id in common]),
             }
-            for one in VARIANTS
+            for one in variants
             if one.name in runs
         },
         "differences": {},
@@ -214,8 +261,12 @@ def report() -> None:
         if name != base and base in runs:
             found["differences"][f"{name} - {base}"] = difference(runs[name], runs[base])
     if "majority-8" in runs:
-        scenes = sorted(runs["majority-8"], key=lambda trace: trace.question.id)
-        found["calibration"] = calibration(scenes[::2], scenes[1::2])
+        found["calibration"] = {
+            name: calibration(runs[name]) for name in ("majority-8", "weighted-8")
+        }
+        for name in ("majority-8", "weighted-8"):
+            key = f"{name} - greedy, pictures"
+            found["differences"][key] = difference(stills(runs[name]), stills(runs["greedy"]))
     OUT.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 

@@ -13,14 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from text_documents import write_documents, write_scans
-
 from pixel_reasoner.data.check import check_traces
 from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.workflows.synthesize import SynthSpec, synthesize
+from text_documents import write_documents, write_scans
 
 MIN_TRACES_PER_S = 20
-CHECKED = 100
+CHECKED = 40
 """traces of each run that are checked: each is replayed at 300 dpi"""
 
 

@@ -284,7 +284,7 @@ def _family_rows(results: dict[str, dict[str, str]]) -> Iterator[list[str]]:
             f"`{name}`",
             dialect.facts.checkpoints or dialect.models,
             f"`{_call(dialect)}`",
-            f"{dialect.grid.words}{'' if dialect.grid.order == 'xyxy' else ', ' + dialect.grid.order}",
+            dialect.grid.words,
             dialect.facts.visual_tokens or _budget(dialect),
             ", ".join("yes" if one == "processor" else "no" for one in videos),
             "; ".join(generation),

@@ -87,6 +87,7 @@ MEDIUM_FILES = (
 )
 """files of which most tests wait for processes or servers, or try thousands of texts"""
 LONGEST_FILES = (
+    "test_families.py",
     "test_train_rl.py",
     "test_mcp.py",
     "test_strip.py",

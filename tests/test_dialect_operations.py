@@ -46,34 +46,35 @@ FINGERPRINTS = {
     "cohere_vision": ("fe65cab6dac9fb10", "14e84cb809e31089"),
     "deepseek_vl": ("3eacc6f5acf543f0", "14e84cb809e31089"),
     "deepseek_vl2": ("7dcac99df3b8fa47", "29007331308f68b9"),
-    "diffusion_gemma": ("69f45341e63f8cd7", "8406c2de82ad3edc"),
+    "diffusion_gemma": ("ba492c42698b8a12", "8406c2de82ad3edc"),
     "ernie4_5_vl": ("a1e337fa96d1da03", "14e84cb809e31089"),
-    "gemma3": ("6384760f904d0db3", "14e84cb809e31089"),
-    "gemma4": ("93a7ee37af4e7856", "8406c2de82ad3edc"),
-    "glm4v": ("65a824585297949e", "26d745f62fc35902"),
-    "glm5": ("2ce5c787caa1bbdc", "26d745f62fc35902"),
+    "gemma3": ("db366e7e2558e53b", "14e84cb809e31089"),
+    "gemma4": ("03f888b4fe634bb0", "8406c2de82ad3edc"),
+    "glm4v": ("e6f7d6fdd88f5c7a", "26d745f62fc35902"),
+    "glm5": ("f718b6a68667d945", "26d745f62fc35902"),
     "granite_vision": ("c6fa8ff545319bab", "14e84cb809e31089"),
     "intern_s1": ("956fa190687f57e0", "26d745f62fc35902"),
     "internvl": ("1a17dd7ced659bcd", "26d745f62fc35902"),
-    "kimi_k25": ("b9b0199a0b25715e", "bf60fe3181ac27b7"),
+    "kimi_k25": ("2a8878b01ed5197b", "bf60fe3181ac27b7"),
     "kimi_vl": ("89e0689835fec935", "bf60fe3181ac27b7"),
-    "lfm2_vl": ("db38ea84695ea00e", "14e84cb809e31089"),
+    "lfm2_vl": ("aab0e1c48abc0bbf", "14e84cb809e31089"),
     "llama4": ("7fb82d2af1b77ab7", "14e84cb809e31089"),
-    "llava": ("360217bd64523a55", "14e84cb809e31089"),
+    "llava": ("1a25d9872210e1ee", "14e84cb809e31089"),
     "minicpm_v": ("2f4a4d49bf06d9bb", "26d745f62fc35902"),
     "minicpm_v4_5": ("016a224513c89dd4", "26d745f62fc35902"),
     "minimax_m3": ("8c884ca4c6c8a6ba", "14e84cb809e31089"),
     "mistral3": ("eafd435fd41f4c71", "14e84cb809e31089"),
-    "molmo2": ("00079bbbbbe50f47", "14e84cb809e31089"),
-    "muse": ("31dfbbcfe2f8f8ae", "14e84cb809e31089"),
-    "nemotron_omni": ("c80d742408060903", "14e84cb809e31089"),
+    "molmo2": ("99ae400d757756bb", "14e84cb809e31089"),
+    "muse": ("a15693d9d370dba8", "14e84cb809e31089"),
+    "nemotron_omni": ("d3f2d05bc972f924", "14e84cb809e31089"),
     "phi4_multimodal": ("4930097974279246", "14e84cb809e31089"),
-    "pixtral": ("779fff72ab31bfb3", "14e84cb809e31089"),
-    "qwen3_5": ("3ca3161603e22f93", "dbe748a9c1a4e326"),
-    "qwen3_8": ("bf9c41ce94c40479", "dbe748a9c1a4e326"),
-    "smolvlm": ("fe913e1a3d0af9e1", "14e84cb809e31089"),
+    "pixtral": ("788275a37fb79207", "14e84cb809e31089"),
+    "qwen2_vl": ("4687396845f1a20c", "66ec23e022323ed0"),
+    "qwen3_5": ("469da2327144d609", "dbe748a9c1a4e326"),
+    "qwen3_8": ("9b3558e48074568d", "dbe748a9c1a4e326"),
+    "smolvlm": ("3da1d88a86a275cb", "14e84cb809e31089"),
     "step3": ("402b87483f788c0e", "14e84cb809e31089"),
-    "step3p7": ("02a10d25a8bd1b41", "14e84cb809e31089"),
+    "step3p7": ("3d23b572fd4de568", "14e84cb809e31089"),
 }
 
 
@@ -260,6 +261,21 @@ def test_the_system_message_for_native_tools_has_no_tool_definitions(
     assert native[-1] == prompt[-1] or not has_role
     without = dialect.messages(asked(), (), (), str, operations=False)
     assert dialect.with_native_system(without, False, has_video=False) == without
+
+
+@every
+def test_instructions_of_a_client_join_the_one_part_of_the_system_text(dialect):
+    prompt = dialect.messages(asked(), (), (), str)
+    told = dialect.with_system(prompt, "Answer in French.")
+    system = dialect.texts(True, has_video=False).system
+    assert len(told) == len(prompt)
+    if dialect.carriage.system_role:
+        assert told[0]["content"] == [{"type": "text", "text": f"{system}\n\nAnswer in French."}]
+        assert told[1:] == prompt[1:]
+        (alone,) = dialect.with_system([{"role": "user", "content": []}], "Hi")[:1]
+        assert alone["role"] == "system"
+    else:
+        assert texts_of(told)[0] == f"Answer in French.\n\n{texts_of(prompt)[0]}"
 
 
 # --- results ---

@@ -748,7 +748,7 @@ def test_an_unregistered_dialect_conforms():
 def test_the_page_contains_the_table_of_all_dialects():
     page = (Path(__file__).parents[1] / "docs" / "dialects.md").read_text(encoding="utf-8")
     fix = "python -m pixel_reasoner.dialects.conformance docs/dialects.md writes it"
-    assert insert_table(page, boxes=2000) == page, fix  # with 100,000 boxes it takes half a minute
+    assert insert_table(page, boxes=2000) == page, fix  # with 20,000 boxes it takes a minute
 
 
 # --- answers ---

@@ -27,9 +27,11 @@ from families.checks import (
     pictures_that_reach_the_model,
     visual_tokens,
 )
-from families.recipe import template_of
+from families.recipe import build_image_processor, template_of
 from families.steps import rl_step, sft_step
 from pixel_reasoner.errors import ModelError
+from pixel_reasoner.media.resize import fit_size
+from pixel_reasoner.models.folder import FolderSettings, budgets_for_processor, pixel_limits
 from pixel_reasoner.models.known_families import TESTED_TEMPLATES, UNSUPPORTED, template_digest
 from pixel_reasoner.models.local import LocalModel
 from server_fixture import chat, serving
@@ -45,8 +47,8 @@ REPRESENTATIVE = ("qwen3_5", "gemma3", "internvl", "llava_onevision")
 LARGE = ("phi4_multimodal", "step3p7", "gemma3n")
 """folders whose pictures have a size that is a constant of their classes"""
 UNTRAINED = {
-    "llama4": "decoder is a module of its own",
-    "nemotron_h_omni": "deletes the thoughts|decoder is a module of its own",
+    "llama4": "decoder and output head are one module",
+    "nemotron_h_omni": "deletes the thoughts",
     "glm4v": "deletes the thoughts",
     "glm4v_moe": "deletes the thoughts",
     "glm46v": "deletes the thoughts",
@@ -141,6 +143,21 @@ def answer_over_http(model: LocalModel, photo) -> None:
         reply = server.post("/v1/chat/completions", chat("What is it?", photo, max_tokens=4))
     assert reply.status_code == 200, reply.text
     assert reply.json()["usage"]["completion_tokens"] > 0
+
+
+def test_pictures_within_the_budgets_are_not_resized_again():
+    checked = []
+    for name, recipe in RECIPES.items():
+        processor = build_image_processor(recipe)
+        if pixel_limits(processor) is None:
+            continue
+        budgets = budgets_for_processor(FolderSettings(dialect="plain"), processor)
+        for size in ((640, 480), (3000, 200), (20, 31)):
+            width, height = fit_size(size, budgets.picture, budgets.multiple)
+            patches = processor.get_number_of_image_patches(height, width, {})
+            assert patches * processor.patch_size**2 == width * height, (name, size)
+        checked.append(name)
+    assert {"qwen2_5_vl", "qwen3_5", "glm4v", "glm46v", "ernie4_5_vl_moe"} <= set(checked)
 
 
 def test_every_model_type_of_transformers_is_tested_or_has_a_reason():

@@ -195,3 +195,77 @@ def test_tools_and_calls_are_written_as_the_real_template_writes_them(name):
     assert dialect.encode(written).replace("0.50", "0.5") in native.replace(
         "\n\n<arg_key>", "\n<arg_key>"
     )
+
+
+WITHOUT_DIALECT = frozenset(
+    [
+        "aria",
+        "blip",
+        "blip-2",
+        "chameleon",
+        "cosmos3_edge",
+        "cosmos3_omni",
+        "dots3_note",
+        "emu3",
+        "evolla",
+        "exaone4_5",
+        "fast_vlm",
+        "fuyu",
+        "git",
+        "glm_ocr",
+        "glmga",
+        "got_ocr2",
+        "granite_docling",
+        "hunyuan_vl",
+        "hyperclovax_vision_v2",
+        "idefics",
+        "idefics2",
+        "inkling2",
+        "inkling_mm_model",
+        "instructblip",
+        "instructblipvideo",
+        "janus",
+        "kosmos-2",
+        "kosmos-2.5",
+        "lighton_ocr",
+        "llava",
+        "llava_next_video",
+        "minicpm_ocr",
+        "mllama",
+        "ovis2",
+        "paddleocr_vl",
+        "perception_lm",
+        "pi0",
+        "pix2struct",
+        "pp_chart2table",
+        "pp_formulanet",
+        "qianfan_ocr",
+        "qwen2_5_omni_thinker",
+        "qwen3_omni_moe_thinker",
+        "shieldgemma2",
+        "t5gemma2",
+        "udop",
+        "unlimited_ocr",
+        "video_llama_3",
+        "video_llava",
+        "vipllava",
+        "vision-encoder-decoder",
+    ]
+)
+"""model types of transformers that use `plain`"""
+
+
+def test_every_model_type_of_transformers_has_a_dialect_is_refused_or_is_known_to_have_none():
+    auto = pytest.importorskip("transformers.models.auto.modeling_auto")
+    found = {}
+    for model_type in auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        try:
+            found[model_type] = detect_dialect("a/folder", {"model_type": model_type}).name
+        except ModelError:
+            found[model_type] = "refused"
+    without = {key for key, name in found.items() if name == "plain"}
+    fix = "write a dialect for a new family, or add its model type to WITHOUT_DIALECT"
+    assert without <= WITHOUT_DIALECT, fix
+    assert {key for key, name in found.items() if name == "refused"} <= {
+        "paligemma", "florence2", "deepseek_ocr2",
+    }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from array import array
 
 import numpy as np
@@ -15,6 +16,7 @@ from pixel_reasoner.evals.run import Evaluation, evaluate, write_calibration
 from pixel_reasoner.evals.stats import repeats
 from pixel_reasoner.models.api import Completion, collect_images
 from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.operations._ocr import check_installed
 from pixel_reasoner.reports.strategies import candidate_entries, reliability_section
 from pixel_reasoner.reports.summary import RunSummary
 from pixel_reasoner.rollout.replay import replay_trace
@@ -98,7 +100,7 @@ def voter(*answers: str) -> ScriptedModel:
     [
         ("majority_vote:k=1", "greater than or equal to 2; got '1'"),
         ("majority_vote:k=many", "valid integer"),
-        ("majority_vote:n=3", "an option of the strategy majority_vote: k; got 'n'"),
+        ("majority_vote:n=3", "an option of the strategy majority_vote: k, weights; got 'n'"),
         ("majority_vote:k", "NAME:key=value"),
         ("majority_vote:k=2,k=3", "each key once"),
         ("single:k=2", "an option of the strategy single: it has none"),
@@ -156,12 +158,34 @@ def test_equivalent_answers_are_one_vote_and_the_confidence_is_its_share():
     assert trace.strategy.confidence == pytest.approx(0.6)
     assert sorted(one.votes for one in trace.strategy.candidates) == [2, 2, 3, 3, 3]
     assert [one.is_selected for one in trace.strategy.candidates].count(True) == 1
-    assert trace.strategy.options == {"k": 5}
+    assert trace.strategy.options == {"k": 5, "weights": "count"}
 
 
 def test_of_equally_frequent_answers_the_more_probable_one_wins():
     assert majority([0, 1, 0, 1], [0.1, 0.5, 0.2, 0.4]) == 1
     assert majority([0, 1, 1], [0.9, 0.1, 0.1]) == 1, "probability decides only between equals"
+
+
+def test_a_weighted_vote_counts_a_vote_as_much_as_its_answer_is_probable():
+    replies = itertools.cycle([("A", -2.0), ("A", -2.0), ("B", -0.1)])
+
+    def reply(conversation) -> Completion:
+        answer, logprob = next(replies)
+        return Completion(rf"\boxed{{{answer}}}", logprobs=array("f", [logprob]))
+
+    question = Question(id="1", text="Which?", media=())
+    found = {
+        weights: ask_by_strategy(
+            f"majority_vote:k=3,weights={weights}", question, CompletingModel(reply), SAMPLED
+        )
+        for weights in ("count", "probability")
+    }
+    assert {weights: trace.answer for weights, trace in found.items()} == {
+        "count": "A",
+        "probability": "B",
+    }
+    share = np.exp(-0.1) / (np.exp(-0.1) + 2 * np.exp(-2))
+    assert found["probability"].strategy.confidence == pytest.approx(share, abs=1e-4)
 
 
 def test_similar_answers_are_not_equivalent_votes_although_the_grader_accepts_both():
@@ -245,7 +269,8 @@ def test_a_trace_of_a_strategy_survives_its_file_and_can_be_replayed(scene, stra
 
 
 def test_ocr_without_its_extra_is_one_line(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "rapidocr", None)
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    check_installed.cache_clear()
     with pytest.raises(UsageError, match=r"rapidocr is not installed.*\[ocr\]"):
         check_strategy("proposals:source=ocr")
 

@@ -152,6 +152,17 @@ def test_a_value_in_a_column_belongs_to_its_label_and_one_of_another_column_does
     assert sorted(one.answer for one in found) == ["77", "Ada", "Paris"]
 
 
+def test_a_label_with_its_value_is_no_label_of_the_next_column(tmp_path):
+    page = Page()
+    for number in range(4):
+        page.write(60, 80 + 20 * number, f"Name{number}: {number}0", 12)
+        page.write(300, 80 + 20 * number, f"Code{number}: {number}1", 12)
+    page.write(60, 200, "Contents ........ 12", 12)
+    found = opened(tmp_path, [page]).page
+    assert [one.answer for one in labels.next_to(found, random.Random(0))] == ["12"]
+    assert len(list(labels.key_values(found, random.Random(0)))) == 8
+
+
 def table_page(headings, rows) -> Page:
     page = Page()
     for number, row in enumerate([headings, *rows]):

@@ -162,6 +162,37 @@ def test_media_outside_of_the_folder_are_not_asked_about(tmp_path):
     assert {reason for reason, _ in dropped(tmp_path / "out").values()} == {"outside_media"}
 
 
+def test_a_run_without_operations_says_so(tmp_path, run):
+    path = write_pdf(tmp_path / "a.pdf", [a_page()])
+    options = ("--model", "pixel_reasoner", "--text-share", "1")
+    code, out, err = run("synth", "text", "--data", path, *options, "--out", tmp_path / "a")
+    assert (code, "kinds: text" in out) == (0, True), err
+    assert "no trace uses an operation" in err
+    code, out, err = run(
+        "synth", "text", "--data", path, *options, "--legible-px", "90", "--out", tmp_path / "b"
+    )
+    assert "no trace uses an operation" not in err
+    assert "text" not in out.partition("kinds: ")[2]
+
+
+def test_questions_of_traces_are_exported_with_absolute_paths(tmp_path, run):
+    path = write_pdf(tmp_path / "a.pdf", [a_page()])
+    synth(path, tmp_path / "traces")
+    asked = [one.question for one in load_run(tmp_path / "traces", [tmp_path])]
+    allowed = ("--allow-media", tmp_path)
+    code, out, err = run(
+        "export", tmp_path / "traces", "--to", "questions", *allowed, "--out", tmp_path / "rows"
+    )
+    assert code == 0, err
+    assert f"{len(asked)} rows" in out
+    assert list(load_questions(tmp_path / "rows" / "questions.jsonl")) == asked
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "questions.jsonl").write_text("")
+    refused = run("export", tmp_path / "none", "--to", "questions", "--out", tmp_path / "b")
+    assert_refused(refused, "questions with answers")
+    assert not (tmp_path / "b" / "questions.jsonl").exists()
+
+
 def test_options_of_other_sources_are_refused(run):
     assert_refused(
         run("synth", "pixelworld", "--per-page", "3", "--out", "x"), "--per-page", "text"
@@ -195,7 +226,7 @@ def test_a_scan_is_read_by_ocr_and_its_traces_pass_the_check(tmp_path):
     assert check_traces(traces).passed
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 @pytest.mark.extras
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 def test_traces_of_documents_train_a_model_that_is_evaluated_on_others(tmp_path, run):

@@ -496,6 +496,15 @@ def test_an_unknown_name_in_a_list_is_one_line_with_the_nearest_name(run, option
     assert len(result[2].strip().splitlines()) == 1
 
 
+@pytest.mark.extras
+def test_a_training_run_with_an_unknown_operation_fails_before_anything_is_loaded():
+    from pixel_reasoner.train.config import SftRun
+
+    with pytest.raises(UsageError, match="use 'measure', the nearest name"):
+        SftRun(traces=("x",), out="y", operations=("zoom_in", "mesure"))
+    assert SftRun(traces=("x",), out="y", operations=("mark",)).operations == ("mark",)
+
+
 # --- reports ---
 
 

@@ -83,8 +83,6 @@ class Recipe:
     template: str = ""
     """file in `tests/templates` or in TRL's package; by default the one with the name of the model type"""
     dtype: str = "float32"
-    sets: Mapping[str, Any] = field(default_factory=dict)
-    """attributes of the image processor that its class does not take as arguments"""
     like: str = ""
     """model type with the same processors, for a type without registered ones"""
     needs: tuple[str, ...] = ()
@@ -103,10 +101,10 @@ def build_folder(recipe: Recipe, folder: Path, seed: int = 0) -> Path:
 
 def build_processor(recipe: Recipe) -> Any:
     """Return the processor of a recipe, with its tokenizer and its chat template."""
-    image_processor = _registered(IMAGE_PROCESSOR_MAPPING_NAMES, recipe)(**recipe.image)
-    for name, value in recipe.sets.items():
-        setattr(image_processor, name, value)
-    parts: dict[str, Any] = {"image_processor": image_processor, "tokenizer": tokenizer_of(recipe)}
+    parts: dict[str, Any] = {
+        "image_processor": build_image_processor(recipe),
+        "tokenizer": tokenizer_of(recipe),
+    }
     if recipe.video is not None:
         parts["video_processor"] = _registered(VIDEO_PROCESSOR_MAPPING_NAMES, recipe)(
             **recipe.video
@@ -117,6 +115,11 @@ def build_processor(recipe: Recipe) -> Any:
     processor = kind(**parts, **recipe.processor)
     processor.chat_template = template_of(recipe)
     return processor
+
+
+def build_image_processor(recipe: Recipe) -> Any:
+    """Return the image processor of a recipe."""
+    return _registered(IMAGE_PROCESSOR_MAPPING_NAMES, recipe)(**recipe.image)
 
 
 def build_model(recipe: Recipe, tokenizer: Any, seed: int = 0) -> Any:

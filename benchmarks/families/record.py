@@ -3,7 +3,7 @@
     PYTHONPATH=benchmarks python -m families.record                 # all families, minutes on two cores
     PYTHONPATH=benchmarks python -m families.record gemma3 glm4v    # some of them; the others stay
 
-A step is `passed`, or the reason why it was refused. Any other error stops the command.
+A step is `passed`, or the reason why it was refused. After any other error the family keeps its former result, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +88,8 @@ def _step(run: Callable[[], None]) -> str:
     try:
         run()
     except ModelError as refused:
-        return f"refused: {refused.got.partition(', ')[2] or refused.got}"
+        reason = refused.got.partition(", ")[2] or refused.got
+        return f"refused: {reason.replace('whose', 'its')}"
     return PASSED
 
 
@@ -116,7 +118,8 @@ def _check_rl(path: Path, photo: Path, out: Path) -> None:
 
 def main(names: list[str]) -> None:
     warnings.filterwarnings("ignore")
-    rows = {}
+    rows: dict[str, Any] = {}
+    failed: list[str] = []
     if names and RESULTS.exists():
         rows = json.loads(RESULTS.read_text(encoding="utf-8"))["families"]
     with tempfile.TemporaryDirectory() as place:
@@ -129,9 +132,13 @@ def main(names: list[str]) -> None:
                 print(f"{name}: not run, without {', '.join(missing)}", flush=True)
                 continue
             folder = top / "run"
-            rows[name] = results_of(recipe, folder, photo, clip)
+            try:
+                rows[name] = results_of(recipe, folder, photo, clip)
+                print(name, rows[name], flush=True)
+            except Exception:  # noqa: BLE001 - the other families are still recorded
+                traceback.print_exc()
+                failed.append(name)
             shutil.rmtree(folder)
-            print(name, rows[name], flush=True)
     packages = ("torch", "transformers", "trl")
     write_json(
         {
@@ -142,6 +149,8 @@ def main(names: list[str]) -> None:
         },
         RESULTS,
     )
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 def _media(folder: Path) -> tuple[Path, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from transformers import AutoModelForMultimodalLM
 from families.checks import CONFIG, ScriptedTurns, load, question, zoom
 from pixel_reasoner.data.encode import encode
 from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.dialects.template_check import assert_template_keeps_thoughts
 from pixel_reasoner.models.folder import folder_settings
 from pixel_reasoner.models.local import LocalModel, load_processor
 from pixel_reasoner.rollout.ask import ask
@@ -193,6 +195,8 @@ def rl_step(folder: Path, photo: Path, out: Path) -> RlStep:
         trl={**TRL, "per_device_train_batch_size": 2, "max_completion_length": 4096},
     )
     settings = folder_settings(folder).model_copy(update={"budgets": model.budgets})
+    render = partial(model.processor.apply_chat_template, tokenize=False)
+    assert_template_keeps_thoughts(render, get_dialect(model.dialect), str(folder))
     kind = type("Scripted", (ScriptedTrainer,), {"scripts": scripts})
     args = trl_config(run)
     weights = load_weights(str(folder), run, bf16=False)

@@ -185,9 +185,7 @@ def evaluate(
     model: ModelOption = "tiny",
     compare: Annotated[
         bool,
-        typer.Option(
-            "--compare", help="Also ask without operations, to measure gain and harm of operations."
-        ),
+        typer.Option("--compare", help="Also ask without operations, to measure gain and harm."),
     ] = False,
     without: WithoutOption = False,
     operation: OperationOption = None,
@@ -217,7 +215,6 @@ def evaluate(
         return
     api.check_benchmark(task)
     _check_effect(task, data, draw, world)
-    out = required_out(data.out)
     config = rollout_config(
         operations=not without,
         added=operation or (),
@@ -229,7 +226,9 @@ def evaluate(
         seed=draw.sample_seed,
     )
     named = model_spec(model, local, servers, concurrency=draw.batch_size)
-    spec = _eval_spec(task, out, named, config, (data, draw, world), compare=compare)
+    spec = _eval_spec(
+        task, required_out(data.out), named, config, (data, draw, world), compare=compare
+    )
     _print_engine_note(named)
     with model_on_ray(cluster, named, config, draw.batch_size) as ray, progress_bars() as progress:
         summary = api.evaluate(spec, progress, model=ray)

@@ -80,8 +80,8 @@ StrategyOption = Annotated[
         "--strategy",
         metavar="NAME[:KEY=VALUE,...]",
         autocompletion=completing(strategies),
-        help="How rollouts become one answer, with options: single; majority_vote:k=5 (the most frequent answer; needs a "
-        "--temperature above 0); tiling:tiles=2; best_of_crops:tiles=3,overlap=0.2; proposals:source=difference,k=8,side=0.2 "
+        help="How rollouts become one answer, with options: single; majority_vote:k=5,weights=count (the most frequent answer; "
+        "or weights=probability; needs a --temperature above 0); tiling:tiles=2; best_of_crops:tiles=3,overlap=0.2; proposals:source=difference,k=8,side=0.2 "
         "(or source=ocr); tree_search:depth=3,overlap=0.3,nodes=32; or of a plug-in.",
     ),
 ]

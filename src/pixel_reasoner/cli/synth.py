@@ -326,6 +326,11 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
             print_line(
                 f"{title}: " + ", ".join(f"{name} {n}" for name, n in summary[title].items())
             )
+    if summary["settings"].get("documents") and set(summary["kinds"]) == {"text"}:
+        warn(
+            "no trace uses an operation: the model can read all of the text in its picture of the whole page; "
+            "a higher --legible-px asks for crops"
+        )
     if summary["dropped"]:
         _warn_of_dropped(out / "dropped.jsonl")
 

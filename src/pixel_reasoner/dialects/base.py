@@ -78,7 +78,7 @@ class Dialect(PromptFormat):
             f"pictures: {first} {second}",
             f"arguments: {json.dumps({key: dict(own) for key, own in self.argument_names.items()})}",
             f"calls per turn: {self.max_calls_per_turn}",
-            f"carriage: {self.carriage}",
+            f"carriage: {self.carriage.declared}",
             f"thought tags: {self.thought_tags}, open: {self.opens_thought}",
             f"separators: {self.separators}",
             f"order: {self.grid.order}",

@@ -8,7 +8,7 @@ declares what its template does otherwise. Converted messages have the keys that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from pixel_reasoner.dialects.syntax.base import CallSyntax, WrittenCall
@@ -29,6 +29,8 @@ class Carriage:
     """whether it accepts a system message; otherwise the system text starts the first user message"""
     result_role: str = "user"
     """role of the results of operations: `user` or `tool`"""
+    pictures_in_tool: bool = False
+    """whether native results of calls, in the role `tool`, contain their pictures; otherwise a user message follows with them"""
     reasoning_field: str = ""
     """key of the thought of a turn, for templates that would repeat or delete a thought in the text; empty for none"""
     native_calls: bool = False
@@ -43,6 +45,16 @@ class Carriage:
     """whether the template keeps the thoughts of earlier turns of a rollout; if not, training is refused"""
     keeps_tokens: bool = True
     """whether the prompt and the text of a turn are the start of the next prompt; if not, training samples are single turns"""
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """Fields that differ from the default.
+
+        >>> Carriage(system_role=False).declared
+        {'system_role': False}
+        """
+        usual = {one.name: one.default for one in fields(self)}
+        return {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
 
 
 TEXT = Carriage()

@@ -163,6 +163,24 @@ class PromptFormat(CallFormat):
         opening = [_text(texts.native_system + _SYSTEM_END), *opening]
         return [self._message("user", opening if texts.native_system else opening[1:]), *following]
 
+    def with_system(self, messages: Sequence[Message], system: str) -> list[Message]:
+        """Add a text to the system message, or to the start of the first user message in families without one.
+
+        The system message keeps one part, because some templates read only its first part.
+
+        Args:
+            messages: result of `messages`.
+            system: text, for example instructions of a client.
+        """
+        first, *following = messages
+        if not self.carriage.system_role:
+            opening = [_text(system + _SYSTEM_END), *first["content"]]
+            return [self._message("user", opening), *following]
+        if first["role"] != "system":
+            return [*self._system_messages(system), first, *following]
+        parts = [*first["content"], _text(_SYSTEM_END), _text(system)]
+        return [{"role": "system", "content": joined(parts)}, *following]
+
     # --- operations ---
 
     def listed_operations(

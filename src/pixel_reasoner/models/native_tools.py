@@ -50,6 +50,8 @@ def native_request(
     conversation: Messages,
     reasoning_field: str = "",
     tools: Sequence[dict[str, Any]] = (),
+    *,
+    pictures_in_tool: bool = False,
 ) -> tuple[Messages, list[dict[str, Any]]]:
     """Return messages with `tool_calls`, and the tool definitions of the conversation.
 
@@ -58,6 +60,7 @@ def native_request(
         conversation: chat messages, with or without operations in the system message.
         reasoning_field: field for the reasoning of earlier turns; if empty, reasoning is part of the content.
         tools: definitions of the enabled operations; by default the default operations in the system message.
+        pictures_in_tool: whether `tool` messages contain pictures; otherwise a user message follows with them.
     """
     opening, definitions = conversation[:1], list(tools)
     is_system = conversation[0]["role"] == "system"
@@ -67,7 +70,9 @@ def native_request(
         system = dialect.native_system
         opening = [{"role": "system", "content": system}] if system else []
     messages = as_text_messages(dialect, [*opening, *conversation[1:]])
-    native = as_native_messages(messages, dialect.syntax, reasoning_field, dialect.typed)
+    native = as_native_messages(
+        messages, dialect.syntax, reasoning_field, dialect.typed, pictures_in_tool=pictures_in_tool
+    )
     return native, definitions
 
 
@@ -133,6 +138,8 @@ def as_native_messages(
     syntax: CallSyntax = HERMES,
     reasoning_field: str = "",
     typed: Typed = lambda call: call,
+    *,
+    pictures_in_tool: bool = False,
 ) -> Messages:
     """Convert calls in text to `tool_calls`, and their results to `tool` messages.
 
@@ -159,7 +166,7 @@ def as_native_messages(
         messages.append(native)
         ids = [call["id"] for call in native.get("tool_calls", ())]
         results = _user_messages(conversation[number:], len(ids))
-        messages += _result_messages(results, ids)
+        messages += _result_messages(results, ids, pictures_in_tool=pictures_in_tool)
         number += len(results)
     return messages
 
@@ -170,6 +177,12 @@ def join_text(message: dict[str, Any]) -> str:
     if isinstance(content, str):
         return content
     return "".join(part["text"] for part in content if part["type"] == "text")
+
+
+def has_picture(message: dict[str, Any]) -> bool:
+    """Return whether a message contains a picture."""
+    content = message["content"]
+    return not isinstance(content, str) and any(part["type"] == "image" for part in content)
 
 
 def _assistant_message(
@@ -207,7 +220,9 @@ def _user_messages(following: Messages, max_messages: int) -> Messages:
     return found
 
 
-def _result_messages(results: Sequence[dict[str, Any]], ids: Sequence[str]) -> Messages:
+def _result_messages(
+    results: Sequence[dict[str, Any]], ids: Sequence[str], *, pictures_in_tool: bool
+) -> Messages:
     """Return the results of the calls of one turn: `tool` messages with text, then a user message with pictures."""
     tools: Messages = []
     pictures: Messages = []
@@ -215,7 +230,10 @@ def _result_messages(results: Sequence[dict[str, Any]], ids: Sequence[str]) -> M
     for nth, result in enumerate(results):
         answered = ids[:num_first] if nth == 0 else [ids[num_first + nth - 1]]
         words, parts = join_text(result).strip(), result["content"]
-        if not isinstance(parts, str) and any(part["type"] == "image" for part in parts):
+        if has_picture(result) and pictures_in_tool:
+            tools += [{"role": "tool", "tool_call_id": id, "content": parts} for id in answered]
+            continue
+        if has_picture(result):
             words = words or _SEE_NEXT
             pictures.append(result)
         tools += [{"role": "tool", "tool_call_id": id, "content": words} for id in answered]

@@ -114,6 +114,9 @@ class Pictures:
 
 def _render(context: MediaContext, picture: Picture, room: Size) -> Image.Image:
     """Return a picture at full resolution, scaled in one step: the source may have 100 million pixels."""
+    if picture.beside:
+        sheet = context.pixels(picture.number)
+        return sheet.resize(fitted_size(sheet.size, room), Image.Resampling.LANCZOS)
     source = context.source(picture.number)
     left, top, right, bottom = region_px(source.size, picture.box)
     size = fitted_size((right - left, bottom - top), room)

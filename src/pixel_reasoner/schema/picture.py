@@ -72,6 +72,16 @@ class Picture(Record):
     """regions shown after this one, in cells of the same size (`media.sheets`); they may be of other pictures"""
 
     @property
+    def is_picture(self) -> bool:
+        """Whether it shows a picture, not a frame of a clip."""
+        return self.frame is None and self.clip_index is None
+
+    @property
+    def is_plain_region(self) -> bool:
+        """Whether it shows one region of a picture or sampled frame, unchanged."""
+        return not (self.transforms or self.beside or self.clip_index is not None)
+
+    @property
     def regions(self) -> tuple[PictureRegion, ...]:
         """All regions that the picture shows, in reading order."""
         own = PictureRegion(

@@ -73,3 +73,21 @@ def majority(groups: Sequence[int | None], weights: Sequence[float] | None = Non
         for group in known
     }
     return max(dict.fromkeys(known), key=lambda group: (known.count(group), sums[group]))
+
+
+def weighted_majority(groups: Sequence[int | None], weights: Sequence[float]) -> int | None:
+    """Return the group with the largest sum of weights; without weights the one with the most votes.
+
+    >>> weighted_majority([0, 0, 1], [0.2, 0.2, 0.9]), weighted_majority([0, 1, 1], [0, 0, 0])
+    (1, 1)
+    """
+    known = [group for group in groups if group is not None]
+    sums = {group: weight_of(group, groups, weights) for group in dict.fromkeys(known)}
+    if not any(sums.values()):
+        return majority(groups)
+    return max(sums, key=lambda group: sums[group])
+
+
+def weight_of(group: int | None, groups: Sequence[int | None], weights: Sequence[float]) -> float:
+    """Return the sum of the weights of a group."""
+    return sum(weight for one, weight in zip(groups, weights, strict=True) if one == group)

@@ -46,13 +46,7 @@ class ChatRollout(Rollout):
     def messages(self) -> Messages:
         """Return the conversation so far as chat messages with pixels."""
         messages = super().messages()
-        if not self.system:
-            return messages
-        part = {"type": "text", "text": self.system}
-        if messages and messages[0]["role"] == "system":
-            content = [*messages[0]["content"], {"type": "text", "text": "\n\n"}, part]
-            return [{"role": "system", "content": content}, *messages[1:]]
-        return [{"role": "system", "content": [part]}, *messages]
+        return self.dialect.with_system(messages, self.system) if self.system else messages
 
 
 @dataclass(frozen=True)

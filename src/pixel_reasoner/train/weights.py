@@ -63,7 +63,7 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
     if model.base_model is model:
         raise ModelError(
             expected="a model whose decoder is a module of its own, without the output head: TRL's losses need it",
-            got=f"{where}, a {type(model).__name__}",
+            got=f"{where}, whose decoder and output head are one module",
             fix="train a model of another family",
         )
     prepare_vision(model, run)

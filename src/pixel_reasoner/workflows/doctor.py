@@ -59,6 +59,7 @@ EXTRAS = {
         ("pypdfium2", "pi_heif", "scenedetect", "pyarrow"),
         "survey: PDF, HEIC, --shots, rows.parquet",
     ),
+    "ocr": (("rapidocr", "onnxruntime"), "--operations read_text"),
     "released": (("math_verify",), "--scorer released"),
     "ray": (("ray",), "integrations.ray_data"),
 }

@@ -40,6 +40,7 @@ GEMMA4 = register(
         separators=("", ""),
         carriage=Carriage(
             result_role="tool",
+            pictures_in_tool=True,
             reasoning_field="reasoning_content",
             native_calls=True,
             words_in_reasoning=True,

@@ -29,6 +29,6 @@ GLM5 = register(
         opens_thought=True,
         thought_template="{words}</think>",
         separators=("", ""),
-        carriage=Carriage(result_role="tool"),
+        carriage=Carriage(result_role="tool", pictures_in_tool=True),
     )
 )

@@ -29,6 +29,6 @@ LFM2_VL = register(
         syntax=LFM,
         list_tools=list_lfm_tools,
         separators=("", " "),
-        carriage=Carriage(result_role="tool"),
+        carriage=Carriage(result_role="tool", pictures_in_tool=True),
     )
 )

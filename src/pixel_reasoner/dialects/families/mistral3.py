@@ -17,7 +17,7 @@ MISTRAL3 = register(
         name="mistral3",
         models="Mistral Small 3.1 and later, Ministral 3, Mistral Large 4",
         match=ModelMatch(
-            model_types=("mistral3", "mistral_large4"),
+            model_types=("mistral3", "mistral4", "mistral_large4"),
             family=r"(mistral-?_?(small|medium|large)-?_?[34]|ministral-?_?3|magistral)",
         ),
         budgets=token_budgets(28, 3025),

@@ -40,6 +40,7 @@ MUSE = register(
         header=r"\s*(?:<\|start\|>assistant)?\s*\bto=[\w.*-]+<\|message\|>",
         carriage=Carriage(
             result_role="tool",
+            pictures_in_tool=True,
             reasoning_field="reasoning_content",
             native_calls=True,
             words_in_reasoning=True,

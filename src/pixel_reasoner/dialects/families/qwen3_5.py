@@ -7,6 +7,7 @@ The chat template deletes earlier thoughts at the last user message that is no r
 from __future__ import annotations
 
 from pixel_reasoner.dialects.boxes import THOUSANDTHS
+from pixel_reasoner.dialects.carriage import Carriage
 from pixel_reasoner.dialects.detect import ModelMatch
 from pixel_reasoner.dialects.facts import FamilyFacts
 from pixel_reasoner.dialects.families._qwen import PREFILLED_THOUGHT, qwen_budgets, qwen_dialect
@@ -31,6 +32,7 @@ QWEN3_5 = register(
         grid=THOUSANDTHS,
         syntax=FUNCTION_XML,
         list_tools=list_tools,
+        carriage=Carriage(pictures_in_tool=True),
         **PREFILLED_THOUGHT,
     )
 )

@@ -36,7 +36,7 @@ QWEN3_8 = register(
         grid=THOUSANDTHS,
         syntax=FUNCTION_XML,
         list_tools=list_tools,
-        carriage=Carriage(reasoning_field="reasoning_content"),
+        carriage=Carriage(reasoning_field="reasoning_content", pictures_in_tool=True),
         **PREFILLED_THOUGHT,
     )
 )

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple, Protocol
 
 from pixel_reasoner.errors import PluginError, UsageError
 from pixel_reasoner.models.api import GenerationModel
+from pixel_reasoner.operations._ocr import check_installed
 from pixel_reasoner.plugin_checks import described, is_function
 from pixel_reasoner.registry import Registry
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.rollout.scheduler import RolloutScheduler, get_scheduler
 from pixel_reasoner.rollout.strategies.options import canonical_text, read_options, split_options
-from pixel_reasoner.rollout.strategies.regions import check_ocr
 from pixel_reasoner.rollout.strategies.session import ScopedScheduler
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
@@ -122,7 +122,7 @@ def check_strategy(
             fix="set --temperature above 0, for example 0.7",
         )
     if spec.name == _PROPOSALS and spec.options.get("source") == "ocr":
-        check_ocr()
+        check_installed()
     if calibration is not None:
         _read_calibration(spec, calibration)
     return spec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.extraction import extract_trace_answer
-from pixel_reasoner.scoring.voting import AnswerGroups, majority
+from pixel_reasoner.scoring.voting import AnswerGroups, majority, weight_of, weighted_majority
 
 NUM_SAMPLES = 5
 _MAX_SHOWN_CHARS = 60
@@ -25,8 +25,11 @@ def majority_vote(
     scheduler: RolloutScheduler,
     config: RolloutConfig,
     k: Annotated[int, Field(ge=2, le=256)] = NUM_SAMPLES,
+    weights: Literal["count", "probability"] = "count",
 ) -> Trace:
     """Return the first sampled trace with the most frequent answer; its confidence is the share of votes.
+
+    With weights, a vote counts as much as its answer is probable (Taubenfeld et al., arXiv 2502.06233).
 
     Answers that the grader counts as equal are one answer. Of equally frequent ones the more probable one wins, or else
     the first. Sample i has the seed of the configuration plus i.
@@ -36,8 +39,10 @@ def majority_vote(
         scheduler: runs the rollouts.
         config: of the rollouts, with a temperature above 0.
         k: number of samples.
+        weights: of the votes: 1, or the probability of the answer.
     """
-    session = StrategySession(question, scheduler, config, "majority_vote", {"k": k})
+    options = {"k": k, "weights": weights}
+    session = StrategySession(question, scheduler, config, "majority_vote", options)
     handles = [session.sample(number) for number in range(k)]
     traces = [
         session.finish(handle).model_copy(update={"sample": number})
@@ -45,12 +50,16 @@ def majority_vote(
     ]
     groups = AnswerGroups(question)
     votes = [groups.add(extract_trace_answer(trace)) for trace in traces]
-    winner = majority(votes, [score_of(trace) or 0.0 for trace in traces])
+    scores = [score_of(trace) or 0.0 for trace in traces]
+    is_weighted = weights == "probability" and any(scores)
+    winner = weighted_majority(votes, scores) if is_weighted else majority(votes, scores)
     chosen = votes.index(winner)
     for number, (trace, vote) in enumerate(zip(traces, votes, strict=True)):
         count = 0 if vote is None else votes.count(vote)
         session.add(trace, votes=count, is_selected=number == chosen)
     share = 0.0 if winner is None else votes.count(winner) / k
+    if winner is not None and is_weighted:
+        share = round(weight_of(winner, votes, scores) / sum(scores), 6)
     return session.result(traces[chosen], confidence=share, note=_note(groups.answers, votes))
 
 

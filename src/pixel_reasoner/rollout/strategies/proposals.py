@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pixel_reasoner.operations._ocr import check_installed
 from pixel_reasoner.rollout.scheduler import RolloutScheduler
 from pixel_reasoner.rollout.strategies import STRATEGIES
-from pixel_reasoner.rollout.strategies.regions import check_ocr, different_places, text_places
+from pixel_reasoner.rollout.strategies.regions import different_places, text_places
 from pixel_reasoner.rollout.strategies.session import StrategySession
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig
@@ -43,7 +44,7 @@ def proposals(
     session = StrategySession(question, scheduler, config, "proposals", options)
     find = different_places
     if source == "ocr":
-        check_ocr()
+        check_installed()
         find = text_places
     pictures = session.open_pictures()
     base = session.base

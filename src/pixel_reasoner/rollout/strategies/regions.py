@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pixel_reasoner.errors import require_extra
 from pixel_reasoner.media.context import MediaContext
+from pixel_reasoner.operations._ocr import MAX_SIDE_PX, recognize
 from pixel_reasoner.schema.geometry import WHOLE, Box
 
 Place = tuple[int, Box]
@@ -20,8 +19,6 @@ _MAP_SIDE = 256
 """longest side of a picture in which places are searched, pixels"""
 _BLUR_SHARE = 0.12
 """radius of the surroundings of a pixel, as a share of the longest side"""
-_OCR_SIDE = 2048
-"""longest side of a picture that is read by OCR, pixels"""
 
 
 def grid(side: float, overlap: float = 0.0, within: Box = WHOLE) -> list[Box]:
@@ -151,35 +148,12 @@ def _connected(
 # --- lines of text ---
 
 
-def check_ocr() -> None:
-    """Raise an error if OCR is not installed.
-
-    Raises:
-        UsageError: the extra `ocr` is missing.
-    """
-    with require_extra("ocr", "read text in pictures"):
-        import rapidocr  # noqa: F401
-
-
 def text_places(context: MediaContext, number: int, limit: int, side: float) -> list[Box]:
     """Return the places of a picture that contain text, the most reliable reading first.
 
     Raises:
-        UsageError: the extra `ocr` is missing.
+        UsageError: the extra `ocr` is not installed.
     """
-    with require_extra("ocr", "read text in pictures"):
-        from rapidocr import RapidOCR
-    image = context.source_region(number, WHOLE, _OCR_SIDE).convert("RGB")
-    read: Any = RapidOCR()(np.asarray(image))
-    if read.boxes is None:  # no text
-        return []
-    boxes, scores = read.boxes, read.scores
-    order = sorted(range(len(boxes)), key=lambda line: -float(scores[line]))
-    return [centred(_line_box(boxes[line], image.size), side) for line in order[:limit]]
-
-
-def _line_box(corners: Sequence[Sequence[float]], size: tuple[int, int]) -> Box:
-    """Return the box of a line of text, given by its four corners in pixels."""
-    xs = [min(1.0, max(0.0, float(x) / size[0])) for x, _ in corners]
-    ys = [min(1.0, max(0.0, float(y) / size[1])) for _, y in corners]
-    return Box(min(xs), min(ys), max(xs), max(ys))
+    lines = recognize(context.source_region(number, WHOLE, MAX_SIDE_PX).convert("RGB"))
+    lines.sort(key=lambda line: -line.score)
+    return [centred(line.box, side) for line in lines[:limit]]

@@ -80,7 +80,7 @@ def next_to(page: Page, rng: random.Random) -> Iterator[Candidate]:
         if len(row) != 2 or not all(line.is_clean for line in row):
             continue
         label, value = row
-        if not (value.follows_leader or value in values) or label.text.endswith((":", "：")):
+        if not (value.follows_leader or value in values) or _colon(label.words) is not None:
             continue  # a label with a colon is one of `key_values`
         text = label.text.rstrip(":： ")
         if num_words(label.words) > MAX_LABEL_WORDS or not is_answer(value.words):
