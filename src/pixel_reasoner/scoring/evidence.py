@@ -14,12 +14,14 @@ HIT_SHARE = 0.5
 
 
 def evidence_hit(trace: Trace) -> bool | None:
-    """Return whether executed operations showed the evidence; None when the question has none.
+    """Return whether executed operations showed the evidence; None when the question has none, or needs no operation.
 
     Boxes: at least half of each is inside one executed crop. Frames: each was selected, or zoomed into.
     """
     evidence = trace.question.evidence
     if evidence is None or not (evidence.boxes or evidence.frames):
+        return None
+    if trace.question.needs_look is False:  # the overview shows it
         return None
     if evidence.frames:
         frames = {p.frame for observation in trace.executed for p in observation.pictures}
@@ -50,7 +52,7 @@ def iou(trace: Trace) -> float | None:
     region was zoomed into.
     """
     evidence = trace.question.evidence
-    if evidence is None or not evidence.boxes:
+    if evidence is None or not evidence.boxes or trace.question.needs_look is False:
         return None
     named = _crops(trace, evidence) or _boxes_in_text(trace, evidence)
     return statistics.fmean(
