@@ -70,6 +70,7 @@ from pixel_reasoner.workflows.world import (
     detail_px_in_overview,
     render_world,
 )
+from pixel_reasoner.workflows.world2 import parse_heights
 from pixel_reasoner.workflows.world_media import (
     MomentsSpec,
     PartsSpec,

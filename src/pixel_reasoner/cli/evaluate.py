@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.choices import FAMILIES, SPLITS, choice_option, completing, tasks
+from pixel_reasoner.cli.choices import ALL_WORLD_FAMILIES, SPLITS, choice_option, completing, tasks
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
+    HeightsOption,
     LocalOptions,
     MaxTurnsOption,
     MediaRootOption,
@@ -23,7 +24,9 @@ from pixel_reasoner.cli.options import (
     StrategyOption,
     StrictOption,
     TemperatureOption,
+    TwinsOption,
     WithoutOption,
+    WorldVersionOption,
     given_options,
     model_spec,
     reject_options,
@@ -115,8 +118,17 @@ class WorldOptions:
 
     family: Annotated[
         str,
-        choice_option((*FAMILIES, "all"), "--family", "-f", help="Which scenes."),
+        choice_option((*ALL_WORLD_FAMILIES, "all"), "--family", "-f", help="Which scenes."),
     ] = "attribute"
+    world: WorldVersionOption = 1
+    heights: HeightsOption = None
+    twins: TwinsOption = True
+    other_world: Annotated[
+        bool,
+        typer.Option(
+            "--other-world", help="Measure a model although it was trained on another --world."
+        ),
+    ] = False
     split: Annotated[str, choice_option(SPLITS, "--split", help="Split of scene seeds.")] = "test"
     seed: Annotated[
         int,
@@ -177,6 +189,8 @@ def evaluate(
         pixel-reasoner eval vstar --data vstar_bench --model FOLDER_OR_HUB_ID --compare --out runs/vstar
 
         pixel-reasoner eval pixelworld --family all --compare --disturb --out runs/all
+
+        pixel-reasoner eval pixelworld --world 2 --family all --count 48 --model FOLDER --out runs/heights
 
         pixel-reasoner report runs/vstar --out vstar.html
     """
@@ -263,7 +277,11 @@ def _eval_spec(
             count=world.count,
             size_px=world.size_px,
             detail_px=world.detail_px,
+            world=world.world,
+            heights=api.parse_heights(world.heights),
+            twins=world.twins,
         ),
+        other_world=world.other_world,
         shard=api.parse_shard(draw.shard),
         samples=draw.samples,
         strategy=draw.strategy,

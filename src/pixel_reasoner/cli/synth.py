@@ -13,9 +13,11 @@ import typer
 from pixel_reasoner.cli.choices import ANALYSES, FAMILIES, choice_option, completing, sources
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
+    HeightsOption,
     MediaRootOption,
     MediaUrlOption,
     ShardOption,
+    WorldVersionOption,
     given_options,
     reject_options,
     with_groups,
@@ -60,6 +62,8 @@ class RowOptions:
     count: Annotated[
         int, typer.Option(min=1, help="Maximum number of traces, over all shards.")
     ] = 1000
+    world: WorldVersionOption = 1
+    heights: HeightsOption = None
     per_scene: Annotated[
         int, typer.Option(min=1, help="Maximum number of traces per scene (PixelWorld).")
     ] = 6
@@ -215,6 +219,8 @@ def synth(
         allow_media=tuple(rows.allow_media or ()),
         media_root=rows.media_root,
         families=rows.families,
+        world=rows.world,
+        heights=api.parse_heights(rows.heights),
         count=rows.count,
         per_scene=rows.per_scene,
         seed=rows.seed,
@@ -261,7 +267,7 @@ def _check_effect(source: str, rows: RowOptions, traces: TraceOptions) -> None:
     if source == "pixelworld":
         reject_options(given_options(rows, ["data"]), "on pixelworld, which is generated")
         return
-    options = given_options(rows, ["families", "per_scene"]) + given_options(traces, ["text_share"])
+    options = given_options(rows, ["families", "per_scene", "world", "heights"]) + given_options(traces, ["text_share"])
     reject_options(options, f"on {source}: it is an option of pixelworld")
 
 

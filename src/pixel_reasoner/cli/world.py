@@ -7,16 +7,18 @@ from typing import Annotated
 
 import typer
 
-from pixel_reasoner.cli.choices import FAMILIES, SPLITS, choice_option
+from pixel_reasoner.cli.choices import ALL_WORLD_FAMILIES, FAMILIES, SPLITS, choice_option
 from pixel_reasoner.cli.help import CommandGroup, HelpCommand
+from pixel_reasoner.cli.options import HeightsOption, TwinsOption, WorldVersionOption
 from pixel_reasoner.cli.output import print_line, progress_bars
+from pixel_reasoner.errors import UsageError
 
 READABLE_FROM_PX = 4
 """minimum height of a legible character, in pixels"""
 
 _OTHER_COMMANDS = {
-    "parts": "use `pixel-reasoner world parts`",
-    "moments": "use `pixel-reasoner world moments`",
+    "parts": "use `pixel-reasoner world parts`, or add --world 2",
+    "moments": "use `pixel-reasoner world moments`, or add --world 2",
 }
 """families with a command of their own"""
 
@@ -32,8 +34,11 @@ def render(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for files and questions.jsonl.")],
     family: Annotated[
         str,
-        choice_option(FAMILIES, "--family", "-f", help="Which scenes.", elsewhere=_OTHER_COMMANDS),
+        choice_option(ALL_WORLD_FAMILIES, "--family", "-f", help="Which scenes."),
     ] = "attribute",
+    world: WorldVersionOption = 1,
+    heights: HeightsOption = None,
+    twins: TwinsOption = True,
     split: Annotated[str, choice_option(SPLITS, "--split", help="Split of scene seeds.")] = "test",
     seed: Annotated[int, typer.Option(help="Number of the first scene within the split.")] = 0,
     count: Annotated[int, typer.Option(help="Number of questions.")] = 10,
@@ -51,7 +56,8 @@ def render(
     model: Annotated[
         str,
         typer.Option(
-            help="Model whose overview --check-readable measures: `tiny`, a model folder or a dialect."
+            help="Model whose overview --check-readable measures, and for which --world 2 is drawn: `tiny`, a model"
+            " folder or a dialect."
         ),
     ] = "tiny",
 ) -> None:
@@ -61,13 +67,30 @@ def render(
         pixel-reasoner world render --family attribute --count 20 --out scenes
 
         pixel-reasoner world render --size-px 8192 --detail-px 24 --count 5 --check-readable --out large
+
+        pixel-reasoner world render --world 2 --family where --count 12 --out heights
     """
     from pixel_reasoner import api
 
-    spec = api.WorldSpec(family, split, seed, count, size_px, detail_px)
+    if world == 1 and family in _OTHER_COMMANDS:
+        raise UsageError(
+            expected=f"--family {', '.join(FAMILIES)}", got=repr(family), fix=_OTHER_COMMANDS[family]
+        )
+    spec = api.WorldSpec(
+        family,
+        split,
+        seed,
+        count,
+        size_px,
+        detail_px,
+        world=world,
+        heights=api.parse_heights(heights),
+        twins=twins,
+        model=model,
+    )
     with progress_bars() as progress:
         path = api.render_world(spec, out, progress)
-    if check_readable:
+    if check_readable and world == 1:
         height = api.detail_px_in_overview(spec, model)
         verdict = (
             "unreadable"

@@ -27,6 +27,8 @@ class FolderSettings(Record):
     """pixel budgets of pictures in the prompt; by default those of the dialect"""
     note: str = ""
     """one line for users of this model"""
+    world: int | None = None
+    """version of PixelWorld that it was trained on; None: not recorded, or none"""
 
 
 DTYPES = ("float32", "bfloat16", "float16")

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.benchmark import row_counts, select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
@@ -37,6 +38,7 @@ from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.world import WorldSpec
+from pixel_reasoner.workflows.world2 import check_world, world2_questions, world2_source
 from pixel_reasoner.world import FAMILIES, VERSION, Scene, render
 
 PIXELWORLD = "pixelworld"
@@ -79,6 +81,8 @@ class EvalSpec:
     limit_seed: int = 0
     world: WorldSpec = field(default_factory=WorldSpec)
     """PixelWorld questions"""
+    other_world: bool = False
+    """whether a model that was trained on another version of PixelWorld is measured anyway"""
     shard: tuple[int, int] = (0, 1)
     """index (from 0) and number of shards"""
     samples: int = 1
@@ -206,9 +210,15 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
     check_strategy(spec.strategy, spec.config)
     if model is None:
         spec.model.check()
-    check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
+        if spec.benchmark == PIXELWORLD and not spec.other_world:
+            check_world(spec.model.name, spec.world.world)
+    if spec.world.world == 1:  # the task of world 2 depends on the budgets of the model
+        check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
     rows: dict[str, Any] | None = None
-    if spec.benchmark == PIXELWORLD:
+    if spec.benchmark == PIXELWORLD and spec.world.world == 2:
+        model = model or spec.model.load(operations=bool(spec.config.operations))
+        task, questions = _world2(spec, model, progress, task)
+    elif spec.benchmark == PIXELWORLD:
         questions = _world_questions(spec.world, spec.out, progress)
     else:
         questions, rows = _benchmark_questions(spec)
@@ -242,10 +252,29 @@ def _task(spec: EvalSpec) -> dict[str, Any]:
 
 
 def _get_family(trace: Trace) -> str:
-    return trace.question.id.partition("-")[0]
+    return trace.question.id.removeprefix("w2-").partition("-")[0]
+
+
+def _world2(
+    spec: EvalSpec, model: GenerationModel, progress: ProgressReporter, task: dict[str, Any]
+) -> tuple[dict[str, Any], list[Question]]:
+    """Return the task and the rendered questions of PixelWorld 2, for the overview of the model."""
+    budgets = model.budgets or get_dialect(model.dialect).budgets
+    source = world2_source(spec.world, budgets)
+    task = {**task, **json.loads(json.dumps(source.describe()))}
+    check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
+    units = list(source.units(spec.out))
+    update = progress.start("rendering", len(units))
+    questions = []
+    for question in world2_questions(source, spec.out):
+        questions.append(question)
+        update(len(questions))
+    return task, questions
 
 
 def _world_task(world: WorldSpec) -> dict[str, Any]:
+    if world.world == 2:
+        return {"name": PIXELWORLD, "version": world.world}
     return {
         "name": PIXELWORLD,
         "version": VERSION,
