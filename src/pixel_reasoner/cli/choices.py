@@ -24,6 +24,8 @@ FAMILIES = ("attribute", "relation", "count", "infographic", "video")
 FAMILIES_2 = ("attribute", "relation", "count", "where", "parts", "video", "moments")
 """families of PixelWorld 2"""
 ALL_WORLD_FAMILIES = (*FAMILIES, *(name for name in FAMILIES_2 if name not in FAMILIES))
+CONTROLS = ("forbidden", "forced", "random-crop", "blank", "oracle", "tiling")
+"""control conditions of `eval`"""
 ANALYSES = ("template", "labeller")
 EXPORT_FORMATS = ("trl", "message_list", "verl")
 TEMPLATES = ("sft", "rl", "rows", "survey", "inspect")

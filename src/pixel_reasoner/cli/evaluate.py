@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.choices import ALL_WORLD_FAMILIES, SPLITS, choice_option, completing, tasks
+from pixel_reasoner.cli.choices import (
+    ALL_WORLD_FAMILIES,
+    CONTROLS,
+    SPLITS,
+    choice_option,
+    completing,
+    tasks,
+)
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
     HeightsOption,
@@ -40,12 +47,22 @@ from pixel_reasoner.cli.survey import merge_survey
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import EvalSpec, ModelSpec, RolloutConfig
+    from pixel_reasoner.schema.settings import Control
 
 
 TaskArgument = Annotated[
     str,
     typer.Argument(
         autocompletion=completing(tasks), help="`pixelworld`, or a benchmark from --list."
+    ),
+]
+ControlOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="|".join(CONTROLS),
+        help="Also ask under a control condition. May be repeated. forced: an answer before any operation is rejected."
+        " random-crop: operations show random regions of equal size. blank: their results are grey. oracle: the"
+        " evidence is shown first. tiling: tiles with the pixels of one crop instead of operations.",
     ),
 ]
 MaxNewTokensOrDefaultOption = Annotated[
@@ -171,6 +188,7 @@ def evaluate(
             "--compare", help="Also ask without operations, to measure gain and harm of operations."
         ),
     ] = False,
+    control: ControlOption = None,
     without: WithoutOption = False,
     operation: OperationOption = None,
     draw: DrawOptions = DrawOptions(),
@@ -212,7 +230,10 @@ def evaluate(
         seed=draw.sample_seed,
     )
     named = model_spec(model, local, servers, concurrency=draw.batch_size)
-    spec = _eval_spec(task, out, named, config, (data, draw, world), compare=compare)
+    controls = api.parse_controls(control or ())
+    spec = _eval_spec(
+        task, out, named, config, (data, draw, world), compare=compare, controls=controls
+    )
     with model_on_ray(cluster, named, config, draw.batch_size) as ray, progress_bars() as progress:
         summary = api.evaluate(spec, progress, model=ray)
     print_summary(summary, spec.out)
@@ -257,6 +278,7 @@ def _eval_spec(
     options: tuple[DataOptions, DrawOptions, WorldOptions],
     *,
     compare: bool,
+    controls: tuple[Control, ...],
 ) -> EvalSpec:
     from pixel_reasoner import api
 
@@ -288,6 +310,7 @@ def _eval_spec(
         scorer=api.parse_scorer(draw.scorer),
         compare=compare,
         perturb=world.disturb,
+        controls=controls,
         allow_media=tuple(data.allow_media or ()),
         media_root=data.media_root,
         cache=draw.cache,

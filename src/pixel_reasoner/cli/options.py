@@ -91,7 +91,12 @@ MaxNewTokensOption = Annotated[
 TemperatureOption = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
 WorldVersionOption = Annotated[
     int,
-    typer.Option("--world", min=1, max=2, help="Version of PixelWorld: 1, or 2 with several heights of the evidence."),
+    typer.Option(
+        "--world",
+        min=1,
+        max=2,
+        help="Version of PixelWorld: 1, or 2 with several heights of the evidence.",
+    ),
 ]
 HeightsOption = Annotated[
     str | None,

@@ -267,7 +267,9 @@ def _check_effect(source: str, rows: RowOptions, traces: TraceOptions) -> None:
     if source == "pixelworld":
         reject_options(given_options(rows, ["data"]), "on pixelworld, which is generated")
         return
-    options = given_options(rows, ["families", "per_scene", "world", "heights"]) + given_options(traces, ["text_share"])
+    options = given_options(rows, ["families", "per_scene", "world", "heights"]) + given_options(
+        traces, ["text_share"]
+    )
     reject_options(options, f"on {source}: it is an option of pixelworld")
 
 

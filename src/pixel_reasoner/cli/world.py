@@ -1,4 +1,4 @@
-"""Commands `world render`, `world parts` and `world moments`: PixelWorld files."""
+"""Commands `world render`, `world parts` and `world moments`: PixelWorld files. `cli.world_sets` has two more."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pixel_reasoner.cli.choices import ALL_WORLD_FAMILIES, FAMILIES, SPLITS, cho
 from pixel_reasoner.cli.help import CommandGroup, HelpCommand
 from pixel_reasoner.cli.options import HeightsOption, TwinsOption, WorldVersionOption
 from pixel_reasoner.cli.output import print_line, progress_bars
+from pixel_reasoner.cli.world_sets import probe, verify
 from pixel_reasoner.errors import UsageError
 
 READABLE_FROM_PX = 4
@@ -27,6 +28,10 @@ app = typer.Typer(
     no_args_is_help=True,
     help="PixelWorld: pictures and clips with known evidence.",
 )
+
+
+app.command(cls=HelpCommand)(verify)
+app.command(cls=HelpCommand)(probe)
 
 
 @app.command(cls=HelpCommand)
@@ -74,7 +79,9 @@ def render(
 
     if world == 1 and family in _OTHER_COMMANDS:
         raise UsageError(
-            expected=f"--family {', '.join(FAMILIES)}", got=repr(family), fix=_OTHER_COMMANDS[family]
+            expected=f"--family {', '.join(FAMILIES)}",
+            got=repr(family),
+            fix=_OTHER_COMMANDS[family],
         )
     spec = api.WorldSpec(
         family,

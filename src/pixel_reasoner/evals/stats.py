@@ -26,6 +26,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pixel_reasoner.evals.adaptivity import (
+    HEIGHT_LABEL,
+    Adaptivity,
+    AdaptivityRow,
+    adaptivity_row,
+)
 from pixel_reasoner.evals.intervals import intervals
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.repairs import Repair, num_malformed_calls
@@ -102,7 +108,26 @@ def hash_number(value: Hashable) -> int:
     return int.from_bytes(digest, signed=True)
 
 
+def row_of_trace(trace: Trace, numbers: TraceNumbers) -> AdaptivityRow | None:
+    """Return the numbers of a trace for `evals.adaptivity`; None if its question has no height of its evidence."""
+    if HEIGHT_LABEL not in trace.question.labels:
+        return None
+    grade = numbers.grade
+    is_right = grade is not None and grade.outcome is Outcome.CORRECT
+    return adaptivity_row(
+        trace.question,
+        numbers.cluster,
+        (is_right, grade.score if grade is not None else 0.0),
+        numbers.num_executed,
+        trace.answer or "",
+    )
+
+
 # --- one group of traces ---
+
+
+_NO_CALLS = (CallErrorKind.THOUGHT_ONLY, CallErrorKind.OPERATION_REQUIRED)
+"""errors of turns without a call"""
 
 
 class TraceNumbers(NamedTuple):
@@ -132,7 +157,7 @@ class TraceNumbers(NamedTuple):
             grade_reply(trace, scorer),
             evidence_hit(trace),
             iou(trace),
-            sum(one.error != CallErrorKind.THOUGHT_ONLY for one in trace.rejected),
+            sum(one.error not in _NO_CALLS for one in trace.rejected),
             len(trace.executed),
             _num_new_tokens(trace),
             trace.seconds,
@@ -275,6 +300,7 @@ class _Summary:
         self.stops: Counter[str] = Counter()
         self.failed: dict[str, str | None] = {}
         self.has_repeats = False
+        self.adaptivity = Adaptivity()
 
     def add(self, trace: Trace) -> None:
         if trace.stop is StopReason.FAILED:
@@ -291,6 +317,9 @@ class _Summary:
             self.family_categories.setdefault(family, Groups()).add(category, numbers)
         for name, value in trace.question.labels.items():
             self.labels.setdefault(name, Groups()).add(value, numbers)
+        row = row_of_trace(trace, numbers)
+        if row is not None:
+            self.adaptivity.add(row)
 
     def result(self) -> dict[str, Any]:
         summary = {
@@ -309,6 +338,9 @@ class _Summary:
         if cycles := summary.get("by_label", {}).get("cycle"):
             accuracies = [cycle["accuracy"] for cycle in cycles.values()]
             summary["cyclic_accuracy"] = round(cyclic_accuracy(accuracies), 4)
+        adaptivity = self.adaptivity.result()
+        if adaptivity is not None:
+            summary["adaptivity"] = adaptivity
         if self.has_repeats:
             summary["repeats"] = {
                 **self.all.repeats(),

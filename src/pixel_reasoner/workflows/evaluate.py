@@ -15,6 +15,7 @@ from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.benchmark import row_counts, select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
 from pixel_reasoner.evals.benchmarks.neutral import read_jsonl
+from pixel_reasoner.evals.controls import evaluate_controls
 from pixel_reasoner.evals.run import (
     Evaluation,
     evaluate as evaluate_plan,
@@ -27,13 +28,14 @@ from pixel_reasoner.media.remote_media import remote_version
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.models.hub import is_hub_id, local_dataset
 from pixel_reasoner.models.spec import ModelSpec
+from pixel_reasoner.rollout.controls import control_config
 from pixel_reasoner.rollout.strategies import SINGLE, check_strategy
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.runs.folder import check_run_settings
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.media_url import allow_media_urls, check_local, is_url
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.schema.settings import RolloutConfig
+from pixel_reasoner.schema.settings import Control, RolloutConfig
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
@@ -92,6 +94,8 @@ class EvalSpec:
     """whether the questions are also asked without operations"""
     perturb: bool = False
     """whether correct questions are asked again with an off-target first crop"""
+    controls: tuple[Control, ...] = ()
+    """control conditions under which the questions are asked again (`evals.controls`)"""
     cache: Path | None = None
     """response cache file that several runs share"""
     batch_size: int = 16
@@ -99,6 +103,14 @@ class EvalSpec:
     """how rollouts become one answer: a name in `rollout.strategies`"""
 
     def __post_init__(self) -> None:
+        if self.controls and self.strategy != SINGLE:
+            raise UsageError(
+                expected=f"--control with one rollout per answer (--strategy {SINGLE})",
+                got=f"--strategy {self.strategy}",
+                fix="leave out one of them",
+            )
+        for control in self.controls:
+            control_config(self.config, control)
         if (self.compare or self.perturb) and not self.config.operations:
             raise UsageError(
                 expected="--compare and --disturb with operations",
@@ -156,6 +168,9 @@ def _evaluate(
     if spec.perturb:
         on_trace = _count_correct(progress, "disturbed", total, spec.scorer)
         summary = evaluate_perturbed(summary, plan, spec.out, on_trace)
+    if spec.controls:
+        on_trace = _count_correct(progress, "controls", total * len(spec.controls), spec.scorer)
+        summary = evaluate_controls(summary, plan, spec.controls, spec.out, on_trace)
     return summary
 
 
@@ -186,6 +201,23 @@ def parse_scorer(name: str) -> Scorer:
             expected=f"a scorer: {', '.join(Scorer)}", got=repr(name), fix="name one of these"
         )
     return Scorer(name)
+
+
+def parse_controls(names: Sequence[str]) -> tuple[Control, ...]:
+    """Return the control conditions with these names.
+
+    Raises:
+        UsageError: an unknown name.
+
+    >>> parse_controls(["blank"])
+    (<Control.BLANK: 'blank'>,)
+    """
+    for name in names:
+        if name not in list(Control):
+            raise UsageError(
+                expected=f"--control {', '.join(Control)}", got=repr(name), fix="name one of these"
+            )
+    return tuple(Control(name) for name in dict.fromkeys(names))
 
 
 def parse_shard(text: str) -> tuple[int, int]:

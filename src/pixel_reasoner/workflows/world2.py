@@ -16,6 +16,8 @@ from pixel_reasoner.sources.pixelworld2 import (
     PixelWorld2Source,
     overview_sides,
 )
+from pixel_reasoner.workflows.progress import Update
+from pixel_reasoner.world.v2.sets import Mismatch, fixed_set, verify
 
 if TYPE_CHECKING:
     from pixel_reasoner.workflows.world import WorldSpec
@@ -113,3 +115,31 @@ def check_world(model: str, world: int) -> None:
             got=f"{model}, which was trained on PixelWorld {trained}",
             fix=f"--world {trained}, another --model, or --other-world to measure it anyway",
         )
+
+
+def verify_world(
+    name: str,
+    split: str = "test",
+    families: tuple[str, ...] | None = None,
+    count: int | None = None,
+    update: Update | None = None,
+) -> tuple[int, list[Mismatch]]:
+    """Generate a fixed set of PixelWorld 2 again. Returns the number of seeds, and those that differ from the recorded hashes.
+
+    Args:
+        name: small, 4k or 8k.
+        split: validation or test.
+        families: families to verify; None: all of the set.
+        count: seeds per family; None: all.
+        update: called with the number of verified seeds.
+
+    Raises:
+        UsageError: unknown names.
+
+    >>> verify_world("small", families=("where",), count=1)
+    (1, [])
+    """
+    sizes = fixed_set(name)
+    num_seeds = min(sizes.num_seeds, count or sizes.num_seeds)
+    different = verify(name, split, families, count, update or (lambda number: None))
+    return num_seeds * len(families or sizes.families), different

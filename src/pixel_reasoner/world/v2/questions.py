@@ -1,8 +1,8 @@
 """Questions about PixelWorld 2 scenes. The wording depends on the family and the seed, never on height or twin.
 
 `needs_look` is the renderer's label: whether the decisive characters are too small to read in the overview
-(`Params.is_readable`). Labels of a question, for metrics: `evidence_px`, `twin`, and `present` (`no` where the answer is
-that nothing is there).
+(`Params.is_readable`). Labels of a question, for metrics: `evidence_px`, `twin`, `present` (`no` where the answer is
+that nothing is there) and `trained_height` (`no` for the height that the training split leaves out).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pixel_reasoner.schema.question import (
 )
 from pixel_reasoner.world.questions import NEEDS_OPERATION, OVERVIEW
 from pixel_reasoner.world.scene import DIGITS, NUM_FRAMES, Item
-from pixel_reasoner.world.v2.params import CLIPS
+from pixel_reasoner.world.v2.params import CLIPS, HELD_OUT_PX
 from pixel_reasoner.world.v2.scene import BLANK, Content, Scene, padded_box
 
 NOTHING = "none"
@@ -96,6 +96,7 @@ def _question(scene: Scene, media_item: MediaItem, draft: _Draft) -> Question:
             "evidence_px": str(scene.params.evidence_px),
             "twin": scene.twin,
             "present": "no" if draft.answer == NOTHING else "yes",
+            "trained_height": "no" if scene.params.evidence_px == HELD_OUT_PX else "yes",
         },
         group=scene.id,
         needs_look=not readable,
@@ -166,7 +167,10 @@ def _count(content: Content, rng: random.Random) -> Iterator[_Draft]:
     items = tuple(content.items[n] for n in content.targets)
     color = items[0].color
     text = rng.choice(
-        (f"How many of the {color} shapes carry a digit?", f"On how many {color} shapes is a digit?")
+        (
+            f"How many of the {color} shapes carry a digit?",
+            f"On how many {color} shapes is a digit?",
+        )
     )
     marked = list(itertools.accumulate(int(item.glyph in DIGITS) for item in items))
     findings = tuple(
@@ -189,9 +193,7 @@ def _where(content: Content, rng: random.Random) -> Iterator[_Draft]:
         if not places:
             readings = [_finding(item.name, item) for item in content.items]
             readings[-1] += f", so no shape carries {wanted}"
-            yield _Draft(
-                "where", text, NOTHING, content.items, tuple(readings), AnswerType.POINT
-            )
+            yield _Draft("where", text, NOTHING, content.items, tuple(readings), AnswerType.POINT)
             continue
         item = content.items[places[0]]
         finding = f"{_finding(item.name, item)}, at {item.x:.2f}, {item.y:.2f}"
@@ -242,9 +244,7 @@ def _moments(content: Content, rng: random.Random) -> Iterator[_Draft]:
     )
     answer = f"{shown[0].frames[0]} to {shown[0].frames[-1]}" if shown else NOTHING
     items = (shown[0],) if shown else (content.items[0]._replace(frames=_ALL_FRAMES),)
-    yield _Draft(
-        "moments", text, answer, items, (f"the card shows {seen}",), AnswerType.SPAN
-    )
+    yield _Draft("moments", text, answer, items, (f"the card shows {seen}",), AnswerType.SPAN)
 
 
 _ALL_FRAMES = tuple(range(1, NUM_FRAMES + 1))
@@ -269,5 +269,3 @@ _DRAFTS: dict[str, Callable[[Content, random.Random], Iterator[_Draft]]] = {
     "video": _read,
     "moments": _moments,
 }
-
-

@@ -53,7 +53,7 @@ class Variants(NamedTuple):
                 )
 
 
-def make_scenes(
+def make_scenes(  # noqa: PLR0913 - which scenes, and their sizes
     family: Family,
     split: str,
     seed: int,

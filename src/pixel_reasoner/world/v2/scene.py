@@ -296,8 +296,8 @@ def _video(rng: random.Random, params: Params) -> tuple[Content, Content]:
         frames = tuple(range(first, first + length))
         items.append(Item(color, "card", x, y, 0.36, rng.choice(CHARACTERS), frames))
     target = rng.randrange(len(items))
-    first, second = _two_glyphs(rng, CHARACTERS)
-    one, other = (Content(_changed(tuple(items), target, g), (target,)) for g in (first, second))
+    glyphs = _two_glyphs(rng, CHARACTERS)
+    one, other = (Content(_changed(tuple(items), target, g), (target,)) for g in glyphs)
     return _either(rng, one, other)
 
 
