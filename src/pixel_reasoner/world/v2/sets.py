@@ -19,7 +19,8 @@ from pixel_reasoner.strict_json import parse_json
 from pixel_reasoner.world.v2.draw import draw_frames, draw_picture
 from pixel_reasoner.world.v2.params import CLIPS, FAMILIES, HEIGHTS, TWINS, Family
 from pixel_reasoner.world.v2.questions import build_question
-from pixel_reasoner.world.v2.render import Scene, build_media_item, make_scenes
+from pixel_reasoner.world.v2.render import build_media_item, make_scenes
+from pixel_reasoner.world.v2.scene import Scene
 
 VERSIONS_PER_SEED = len(HEIGHTS) * len(TWINS)
 _HASHES = Path(__file__).with_name("hashes.json")
