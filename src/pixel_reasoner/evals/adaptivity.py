@@ -29,8 +29,8 @@ from pixel_reasoner.schema.question import AnswerType, Question
 
 DRAWS = 1000
 HEIGHT_LABEL, TWIN_LABEL, PRESENT_LABEL = "evidence_px", "twin", "present"
-MIN_CROSSING_PX, MAX_CROSSING_PX = 1.0, 32.0
-"""a fitted crossing outside this range is an extrapolation and is not reported"""
+MAX_EXTRAPOLATION = 1.5
+"""a fitted crossing that is farther than this factor from the measured heights is not reported"""
 _RIDGE = 0.02
 """penalty of the slope of a fit, so that perfectly separated answers have a finite one"""
 _MIN_CROSSING_SHARE = 0.95
@@ -257,7 +257,8 @@ def fit_crossings(heights: np.ndarray, part: np.ndarray, num: np.ndarray) -> np.
         slope = slope + np.clip(steps[1], -2, 2)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         crossing = np.exp2(center - start / slope)
-    is_fit = (np.abs(slope) > 0.1) & (crossing >= MIN_CROSSING_PX) & (crossing <= MAX_CROSSING_PX)
+    low, high = heights.min() / MAX_EXTRAPOLATION, heights.max() * MAX_EXTRAPOLATION
+    is_fit = (np.abs(slope) > 0.1) & (crossing >= low) & (crossing <= high)
     return np.where(is_fit, crossing, np.nan)
 
 

@@ -21,7 +21,7 @@ TITLE = "Does it look because of the pixels?"
 _CHART = (
     "Same wordings and scenes; only the height of the decisive characters changes. Left of the step of the dashed line the "
     "overview is illegible. A model that looks because of the pixels follows the dashed line with its use of operations; a "
-    "flat line is a habit. Shaded: 95 % intervals."
+    "flat line is a habit. Shaded: 95 % interval."
 )
 _METRICS: Mapping[str, tuple[str, str]] = {
     "rapr_unreadable": (
@@ -131,7 +131,7 @@ def _chart_section(
         series=tuple(series),
         bottom=0,
         top=1,
-        explanation=_CHART,
+        explanation=" ".join((*(_in_words(name, one) for name, one, _ in runs), _CHART)),
     )
     return ChartsSection(title=TITLE, charts=(chart,))
 
@@ -146,15 +146,21 @@ def _series(
 ) -> Series:
     points = [point for point in metrics.curve if point.height in place]
     shares: list[Estimate] = [getattr(point, column) for point in points]
+    # Only the use of operations has a band: several bands would hide each other.
+    has_band = column == "rapr"
     return Series(
         name=name,
         x=tuple(place[point.height] for point in points),
         y=tuple(one.value for one in shares),
-        low=tuple(one.interval[0] if one.interval else None for one in shares),
-        high=tuple(one.interval[1] if one.interval else None for one in shares),
+        low=tuple(_end(one, 0) for one in shares) if has_band else (),
+        high=tuple(_end(one, 1) for one in shares) if has_band else (),
         group=group,
         dash=dash,
     )
+
+
+def _end(one: Estimate, index: int) -> float | None:
+    return one.interval[index] if one.interval else None
 
 
 def _ideal(metrics: AdaptivityMetrics, place: Mapping[float, float]) -> Series:
@@ -166,6 +172,15 @@ def _ideal(metrics: AdaptivityMetrics, place: Mapping[float, float]) -> Series:
         y=tuple(point.needed for point in points),
         group=7,
         dash=1,
+    )
+
+
+def _in_words(name: str, metrics: AdaptivityMetrics) -> str:
+    """Return the result of the chart as a sentence."""
+    needed, unneeded = metrics.rapr_unreadable.value or 0.0, metrics.rapr_readable.value or 0.0
+    return (
+        f"{name}An operation is used in {needed:.0%} of the questions that need one, and in {unneeded:.0%} of those that "
+        "do not."
     )
 
 

@@ -18,7 +18,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.sources.base import SOURCES, Source
-from pixel_reasoner.sources.pixelworld import Selection
+from pixel_reasoner.sources.pixelworld import ALL_FAMILIES as ALL_FAMILIES_1, Selection
 
 if TYPE_CHECKING:
     from pixel_reasoner.world.v2 import Scene
@@ -140,7 +140,7 @@ class PixelWorld2Source(Source):
         family, seed, evidence_px, twin = unit
         overview_px = self._overview_px(family)
         size_px = self.size_px or default_size_px(family, overview_px)
-        params = Params(size_px=size_px, overview_px=overview_px, evidence_px=evidence_px)
+        params = Params.of(size_px, overview_px, evidence_px)
         return make_scene(family, seed, params, twin)  # type: ignore[arg-type]
 
     def _overview_px(self, family: str) -> int:
@@ -182,3 +182,17 @@ def overview_sides(budgets: PixelBudgets, size_px: int | None = None) -> dict[st
         "overview_px": overview_side_px("attribute", budgets, size_px),
         "frame_px": overview_side_px("video", budgets, size_px),
     }
+
+
+def world_of_question(id_: str) -> int | None:
+    """Return the version of PixelWorld of a question, from its id; None for other questions.
+
+    >>> world_of_question("w2-where-7-3px-a-where-1"), world_of_question("attribute-7-read"), world_of_question("row-7-1")
+    (2, 1, None)
+    """
+    rest = id_.removeprefix("w2-")
+    version = 1 if rest == id_ else WORLD
+    family, _, more = rest.partition("-")
+    families = ALL_FAMILIES if version == WORLD else ALL_FAMILIES_1
+    is_scene = family in families and more.partition("-")[0].isdigit()
+    return version if is_scene else None

@@ -26,6 +26,7 @@ from pixel_reasoner.evals.run import (
 from pixel_reasoner.evals.stats import is_correct
 from pixel_reasoner.media.remote_media import remote_version
 from pixel_reasoner.models.api import GenerationModel
+from pixel_reasoner.models.folder import check_trained_world
 from pixel_reasoner.models.hub import is_hub_id, local_dataset
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.rollout.controls import control_config
@@ -40,7 +41,7 @@ from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.grading import Scorer
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.world import WorldSpec
-from pixel_reasoner.workflows.world2 import check_world, world2_questions, world2_source
+from pixel_reasoner.workflows.world2 import world2_questions, world2_source
 from pixel_reasoner.world import FAMILIES, VERSION, Scene, render
 
 PIXELWORLD = "pixelworld"
@@ -243,7 +244,8 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
     if model is None:
         spec.model.check()
         if spec.benchmark == PIXELWORLD and not spec.other_world:
-            check_world(spec.model.name, spec.world.world)
+            fix = ", or measure it anyway with --other-world"
+            check_trained_world(spec.model.name, spec.world.world, fix)
     if spec.world.world == 1:  # the task of world 2 depends on the budgets of the model
         check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
     rows: dict[str, Any] | None = None

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.sources.pixelworld2 import (
@@ -93,28 +92,6 @@ def parse_heights(text: str | None) -> tuple[int, ...] | None:
             fix="for example --heights 2,4,8",
         )
     return tuple(dict.fromkeys(int(part) for part in parts))
-
-
-def check_world(model: str, world: int) -> None:
-    """Raise an error if a model folder was trained on another world.
-
-    Models without a recorded world pass, for example all models of other projects.
-
-    Raises:
-        UsageError: another world.
-
-    >>> check_world("tiny", 1)
-    """
-    folder = model_folder(model)
-    if not folder.is_dir():
-        return
-    trained = folder_settings(folder).world
-    if trained is not None and trained != world:
-        raise UsageError(
-            expected=f"a model for PixelWorld {world}",
-            got=f"{model}, which was trained on PixelWorld {trained}",
-            fix=f"--world {trained}, another --model, or --other-world to measure it anyway",
-        )
 
 
 def verify_world(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pydantic import Field, model_validator
-
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.media.resize import fit_size
 from pixel_reasoner.schema.record import Record
@@ -40,38 +38,52 @@ _MAX_PX = max(HEIGHTS)
 CROWDED_FROM_PX = 512
 """overview side from which a picture has many shapes"""
 MIN_CANVAS_PX, MAX_CANVAS_PX = 256, 8192
+MIN_DETAIL_PX = 8
+"""height of a character in the file from which a crop shows it"""
 
 
 class Params(Record):
-    """Sizes of a scene, in pixels.
+    """Sizes of a scene, in pixels. `Params.of` validates sizes of a user.
 
     >>> Params(size_px=1024, overview_px=192, evidence_px=3).detail_px
     16.0
     """
 
-    size_px: int = Field(ge=MIN_CANVAS_PX, le=MAX_CANVAS_PX)
+    size_px: int
     """side of the square canvas"""
-    overview_px: int = Field(ge=32)
+    overview_px: int
     """side of the resized overview that the model receives"""
     evidence_px: int
     """height of the decisive characters in the overview"""
 
-    @model_validator(mode="after")
-    def _check(self) -> Params:
-        if self.evidence_px not in HEIGHTS:
+    @classmethod
+    def of(cls, size_px: int, overview_px: int, evidence_px: int) -> Params:
+        """Return validated sizes.
+
+        Raises:
+            UsageError: an unknown height, or a canvas that is too small, too large, or has too few pixels per character.
+        """
+        params = cls(size_px=size_px, overview_px=overview_px, evidence_px=evidence_px)
+        if evidence_px not in HEIGHTS:
             raise UsageError(
                 expected=f"an evidence height of {', '.join(map(str, HEIGHTS))} px in the overview",
-                got=f"{self.evidence_px} px",
+                got=f"{evidence_px} px",
                 fix="choose one of these",
             )
-        if self.overview_px < 4 * _MAX_PX or self.detail_px < 8:
+        if overview_px < 4 * _MAX_PX or not MIN_CANVAS_PX <= size_px <= MAX_CANVAS_PX:
             raise UsageError(
-                expected=f"an overview of at least {4 * _MAX_PX} px that is smaller than the canvas, so that a "
-                f"character has at least 8 px in the file",
-                got=f"an overview of {self.overview_px} px, a canvas of {self.size_px} px and {self.evidence_px} px",
-                fix=f"choose a canvas of at least {-(-self.overview_px * 8 // self.evidence_px)} px with --size-px",
+                expected=f"an overview of at least {4 * _MAX_PX} px and a canvas of {MIN_CANVAS_PX} to {MAX_CANVAS_PX} px",
+                got=f"an overview of {overview_px} px and a canvas of {size_px} px",
+                fix="choose another --size-px, or limit the overview with --overview-px (pixels, width times height)",
             )
-        return self
+        if params.detail_px < MIN_DETAIL_PX:
+            raise UsageError(
+                expected=f"a character of at least {MIN_DETAIL_PX} px in the file",
+                got=f"{params.detail_px:.1f} px: {evidence_px} px in an overview of {overview_px} px, and a canvas of "
+                f"{size_px} px",
+                fix=f"choose a canvas of at least {-(-overview_px * MIN_DETAIL_PX // evidence_px)} px with --size-px",
+            )
+        return params
 
     @property
     def detail_px(self) -> float:

@@ -92,7 +92,7 @@ def make_scenes(  # noqa: PLR0913 - which scenes, and their sizes
         make_scene(
             family,
             split_seed(split, seed, number),
-            Params(size_px=size_px, overview_px=overview_px, evidence_px=px),
+            Params.of(size_px, overview_px, px),
             twin,
         )
         for number in range(num_seeds)
