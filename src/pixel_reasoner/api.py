@@ -71,14 +71,12 @@ from pixel_reasoner.workflows.world import (
     detail_px_in_overview,
     render_world,
 )
-from pixel_reasoner.workflows.world2 import parse_heights, verify_world
 from pixel_reasoner.workflows.world_media import (
     MomentsSpec,
     PartsSpec,
     render_moments,
     render_parts,
 )
-from pixel_reasoner.workflows.world_probe import probe_run, probe_world
 
 AnyModel: TypeAlias = "Model | GenerationModel | ModelSpec | str"
 """a loaded model, or which one to load"""
@@ -129,14 +127,11 @@ __all__ = [
     "masked_traces",
     "merge_runs",
     "parse_controls",
-    "parse_heights",
     "parse_scorer",
     "parse_shard",
     "plan_rl",
     "plan_sft",
     "probe",
-    "probe_run",
-    "probe_world",
     "render_moments",
     "render_parts",
     "render_world",
@@ -145,7 +140,6 @@ __all__ = [
     "train_rl",
     "train_sft",
     "train_tiny",
-    "verify_world",
     "watch_report",
     "write_comparison",
     "write_comparison_tables",

@@ -47,7 +47,6 @@ from pixel_reasoner.cli.survey import merge_survey
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import EvalSpec, ModelSpec, RolloutConfig
-    from pixel_reasoner.schema.settings import Control
 
 
 TaskArgument = Annotated[
@@ -102,6 +101,7 @@ class DrawOptions:
     panel: ClassVar[str] = "Sampling and scoring"
 
     scorer: ScorerOption = "typed"
+    control: ControlOption = None
     limit: Annotated[
         int | None, typer.Option(min=1, help="Number of rows, drawn at random (benchmarks).")
     ] = None
@@ -188,7 +188,6 @@ def evaluate(
             "--compare", help="Also ask without operations, to measure gain and harm of operations."
         ),
     ] = False,
-    control: ControlOption = None,
     without: WithoutOption = False,
     operation: OperationOption = None,
     draw: DrawOptions = DrawOptions(),
@@ -207,8 +206,6 @@ def evaluate(
         pixel-reasoner eval vstar --data vstar_bench --model FOLDER_OR_HUB_ID --compare --out runs/vstar
 
         pixel-reasoner eval pixelworld --family all --compare --disturb --out runs/all
-
-        pixel-reasoner eval pixelworld --world 2 --family all --count 48 --model FOLDER --out runs/heights
 
         pixel-reasoner report runs/vstar --out vstar.html
     """
@@ -230,10 +227,7 @@ def evaluate(
         seed=draw.sample_seed,
     )
     named = model_spec(model, local, servers, concurrency=draw.batch_size)
-    controls = api.parse_controls(control or ())
-    spec = _eval_spec(
-        task, out, named, config, (data, draw, world), compare=compare, controls=controls
-    )
+    spec = _eval_spec(task, out, named, config, (data, draw, world), compare=compare)
     with model_on_ray(cluster, named, config, draw.batch_size) as ray, progress_bars() as progress:
         summary = api.evaluate(spec, progress, model=ray)
     print_summary(summary, spec.out)
@@ -278,9 +272,9 @@ def _eval_spec(
     options: tuple[DataOptions, DrawOptions, WorldOptions],
     *,
     compare: bool,
-    controls: tuple[Control, ...],
 ) -> EvalSpec:
     from pixel_reasoner import api
+    from pixel_reasoner.workflows.world2 import parse_heights
 
     data, draw, world = options
     return api.EvalSpec(
@@ -300,7 +294,7 @@ def _eval_spec(
             size_px=world.size_px,
             detail_px=world.detail_px,
             world=world.world,
-            heights=api.parse_heights(world.heights),
+            heights=parse_heights(world.heights),
             twins=world.twins,
         ),
         other_world=world.other_world,
@@ -310,7 +304,7 @@ def _eval_spec(
         scorer=api.parse_scorer(draw.scorer),
         compare=compare,
         perturb=world.disturb,
-        controls=controls,
+        controls=api.parse_controls(draw.control or ()),
         allow_media=tuple(data.allow_media or ()),
         media_root=data.media_root,
         cache=draw.cache,

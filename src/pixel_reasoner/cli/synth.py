@@ -218,9 +218,7 @@ def synth(
         data=rows.data,
         allow_media=tuple(rows.allow_media or ()),
         media_root=rows.media_root,
-        families=rows.families,
-        world=rows.world,
-        heights=api.parse_heights(rows.heights),
+        **_world_options(rows),
         count=rows.count,
         per_scene=rows.per_scene,
         seed=rows.seed,
@@ -239,6 +237,12 @@ def synth(
         labeller=labeller.spec(),
     )
     _print_summary(_synthesize(spec, cluster), out)
+
+
+def _world_options(rows: RowOptions) -> dict[str, Any]:
+    from pixel_reasoner.workflows.world2 import parse_heights
+
+    return {"families": rows.families, "world": rows.world, "heights": parse_heights(rows.heights)}
 
 
 def _synthesize(spec: SynthSpec, cluster: RayOptions) -> dict[str, Any]:

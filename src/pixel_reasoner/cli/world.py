@@ -76,36 +76,34 @@ def render(
         pixel-reasoner world render --world 2 --family where --count 12 --out heights
     """
     from pixel_reasoner import api
+    from pixel_reasoner.workflows.world2 import parse_heights
 
+    _check_family(family, world)
+    sizes = (family, split, seed, count, size_px, detail_px)
+    spec = api.WorldSpec(*sizes, world, parse_heights(heights), twins, model)
+    with progress_bars() as progress:
+        path = api.render_world(spec, out, progress)
+    if check_readable and world == 1:
+        _print_readable(api.detail_px_in_overview(spec, model), model)
+    print_line(f"{count} questions: {path}")
+
+
+def _check_family(family: str, world: int) -> None:
     if world == 1 and family in _OTHER_COMMANDS:
         raise UsageError(
             expected=f"--family {', '.join(FAMILIES)}",
             got=repr(family),
             fix=_OTHER_COMMANDS[family],
         )
-    spec = api.WorldSpec(
-        family,
-        split,
-        seed,
-        count,
-        size_px,
-        detail_px,
-        world=world,
-        heights=api.parse_heights(heights),
-        twins=twins,
-        model=model,
+
+
+def _print_readable(height: float, model: str) -> None:
+    verdict = (
+        "unreadable"
+        if height < READABLE_FROM_PX
+        else "may be legible: choose a smaller detail or a larger canvas"
     )
-    with progress_bars() as progress:
-        path = api.render_world(spec, out, progress)
-    if check_readable and world == 1:
-        height = api.detail_px_in_overview(spec, model)
-        verdict = (
-            "unreadable"
-            if height < READABLE_FROM_PX
-            else "may be legible: choose a smaller detail or a larger canvas"
-        )
-        print_line(f"The character is {height:.1f} px high in the overview of {model}: {verdict}.")
-    print_line(f"{count} questions: {path}")
+    print_line(f"The character is {height:.1f} px high in the overview of {model}: {verdict}.")
 
 
 _Kinds = Annotated[str, typer.Option(help="`all`, or some of plate,board,connector,gear,label.")]

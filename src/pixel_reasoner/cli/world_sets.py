@@ -43,12 +43,12 @@ def verify(
 
         pixel-reasoner world verify --set 8k --family where --count 1
     """
-    from pixel_reasoner import api
+    from pixel_reasoner.workflows.world2 import verify_world
 
     families = None if family == "all" else tuple(family.split(","))
     with progress_bars() as progress:
         update = progress.start("verifying", None)
-        number, different = api.verify_world(set_, split, families, count, update)
+        number, different = verify_world(set_, split, families, count, update)
     for one in different[:MAX_NAMED]:
         warn(f"differs: {one.family}, seed {one.number} of the split {split}")
     print_line(
@@ -81,14 +81,15 @@ def probe(
         pixel-reasoner world probe --run runs/heights
     """
     from pixel_reasoner import api
+    from pixel_reasoner.workflows.world_probe import probe_run, probe_world
 
     if run is not None:
         reject_options(["--family"] if family != "all" else [], "with --run")
-        for title, found in api.probe_run(run).items():
+        for title, found in probe_run(run).items():
             _print_probe(found, f"{title} of an operation")
         return
     spec = api.WorldSpec(family, split, 0, count, world=world)
-    _print_probe(api.probe_world(spec), "need of an operation")
+    _print_probe(probe_world(spec), "need of an operation")
 
 
 def _print_probe(found: dict[str, dict[str, Any]], title: str) -> None:

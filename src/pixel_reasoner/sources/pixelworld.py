@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import count as count_from
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,24 +20,22 @@ from pixel_reasoner.errors import UsageError
 from pixel_reasoner.schema.question import MediaItem, Question, with_media_root
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.sources.base import SOURCES, Source
+from pixel_reasoner.sources.scene_selection import ALL_FAMILIES, Selection
+
+__all__ = [
+    "ALL_FAMILIES",
+    "PixelWorldSource",
+    "Selection",
+    "WorldMix",
+    "scene_questions",
+    "world_questions",
+]
 
 if TYPE_CHECKING:
     from pixel_reasoner.world import Scene, WorldParams
 
 Unit = tuple[str, int]
 """family and seed of a scene"""
-ALL_FAMILIES = ("attribute", "relation", "count", "infographic", "video")
-
-
-class Selection(StrEnum):
-    """Which questions of a scene are selected."""
-
-    OWN = "own"
-    """the question that belongs to the scene's seed"""
-    ONE = "one"
-    """one question, an overview question with probability `overview_share`"""
-    SEVERAL = "several"
-    """up to `per_scene` questions, about `overview_share` of them overview questions"""
 
 
 class PixelWorldSource(Source):

@@ -18,7 +18,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.sources.base import SOURCES, Source
-from pixel_reasoner.sources.pixelworld import ALL_FAMILIES as ALL_FAMILIES_1, Selection
+from pixel_reasoner.sources.scene_selection import ALL_FAMILIES as ALL_FAMILIES_1, Selection
 
 if TYPE_CHECKING:
     from pixel_reasoner.world.v2 import Scene
