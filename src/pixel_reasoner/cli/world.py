@@ -65,6 +65,10 @@ def render(
             " folder or a dialect."
         ),
     ] = "tiny",
+    lmms_task: Annotated[
+        bool,
+        typer.Option("--lmms-task", help="Also write a task of lmms-eval into the folder lmms."),
+    ] = False,
 ) -> None:
     """Write picture and video files, and questions.jsonl with answers and evidence.
 
@@ -86,6 +90,17 @@ def render(
     if check_readable and world == 1:
         _print_readable(api.detail_px_in_overview(spec, model), model)
     print_line(f"{count} questions: {path}")
+    if lmms_task:
+        _write_lmms_task(path, family, world)
+
+
+def _write_lmms_task(path: Path, family: str, world: int) -> None:
+    from pixel_reasoner.integrations.lmms_tasks import write_lmms_task
+    from pixel_reasoner.schema.question import load_questions
+
+    name = f"pixelworld{world}_{family}"
+    task = write_lmms_task(load_questions(path), path.parent, name)
+    print_line(f"Task of lmms-eval: --include_path {task} --tasks {name}")
 
 
 def _check_family(family: str, world: int) -> None:

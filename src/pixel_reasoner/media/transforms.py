@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from pixel_reasoner.errors import InputError, PluginError, one_line
 from pixel_reasoner.plugin_checks import is_instance
@@ -172,10 +172,6 @@ def untransformed_size(size: Size, transforms: Sequence[Transform]) -> Size:
 
 
 _GREY = (128, 128, 128)
-_FRAME_COLOR = (255, 0, 255)
-"""a colour that neither photographs nor PixelWorld contain often"""
-_LINES_PER_SIDE = 100
-"""the line of a frame is this part of the shorter side of a picture, at least two pixels"""
 _CLOCKWISE = {
     1: Image.Transpose.ROTATE_270,
     2: Image.Transpose.ROTATE_180,
@@ -222,15 +218,3 @@ BLANK = TRANSFORMS.register(
 )
 """grey pixels of the same size, for control conditions"""
 
-
-@transform
-def framed(image: Image.Image, box: list[float]) -> Image.Image:
-    """Draw a frame around a box that is given in fractions of the picture."""
-    x1, y1, x2, y2 = Box.of(box)
-    marked = image.copy()
-    width, height = image.size
-    left, top = x1 * width, y1 * height
-    ends = [left, top, max(left, x2 * width - 1), max(top, y2 * height - 1)]
-    line = max(2, min(image.size) // _LINES_PER_SIDE)
-    ImageDraw.Draw(marked).rectangle(ends, outline=_FRAME_COLOR, width=line)
-    return marked
