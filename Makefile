@@ -160,20 +160,19 @@ adapters:
 	$(MAKE) cloud
 	$(MAKE) .venv-space/.installed
 	.venv-space/bin/python -m pytest -q tests/test_space.py
-	test -x .venv-verl/bin/python || $(PYTHON) -m venv .venv-verl
-	.venv-verl/bin/python -m pip install --quiet --editable . verl==0.9.1 torch==2.11.0 torchvision==0.26.0 TransferQueue==0.1.11 cachetools fastapi \
-		uvicorn pytest hypothesis
-	.venv-verl/bin/python -m pytest -q tests/test_verl.py
-	test -x .venv-skyrl/bin/python || $(PYTHON) -m venv .venv-skyrl
-	.venv-skyrl/bin/python -m pip install --quiet --editable . skyrl-gym==0.4.0 pytest hypothesis
-	.venv-skyrl/bin/python -m pytest -q tests/test_skyrl.py
-	test -x .venv-verifiers/bin/python || $(PYTHON) -m venv .venv-verifiers
-	.venv-verifiers/bin/python -m pip install --quiet --editable . verifiers==0.4.0 pytest hypothesis
-	.venv-verifiers/bin/python -m pytest -q tests/test_verifiers.py
-	test -x .venv-openenv/bin/python || $(PYTHON) -m venv .venv-openenv
-	.venv-openenv/bin/python -m pip install --quiet --editable . openenv==0.10.0 pytest hypothesis
-	.venv-openenv/bin/python -m pytest -q tests/test_openenv.py
+	for one in $(FRAMEWORKS); do $(MAKE) .venv-$$one/.installed && .venv-$$one/bin/python -m pytest -q tests/test_$$one.py || exit 1; done
 	$(MAKE) trackers
+
+# RL frameworks and environments of others, each with its own versions of packages.
+FRAMEWORKS := verl skyrl verifiers openenv
+PACKAGES_verl := verl==0.9.1 torch==2.11.0 torchvision==0.26.0 TransferQueue==0.1.11 cachetools fastapi uvicorn
+PACKAGES_skyrl := skyrl-gym==0.4.0
+PACKAGES_verifiers := verifiers==0.4.0
+PACKAGES_openenv := openenv==0.10.0
+$(FRAMEWORKS:%=.venv-%/.installed): .venv-%/.installed: pyproject.toml
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --editable . $(PACKAGES_$*) pytest hypothesis
+	touch $@
 
 # Stores and their local emulators, with other versions of a few packages, in front of the packages of the main environment.
 .venv-cloud/.installed: $(STAMP)
@@ -231,12 +230,9 @@ vllm: install .venv-vllm/.installed
 	$(BIN)/python -m pytest -q tests/test_server_vllm.py tests/test_train_vllm.py
 
 # Every cluster path with small models, a table of results, and docs/clusters.md.
-CLUSTER_PARTS := adapters schedulers sharded plan vllm asynchronous
-clusters: install .venv-cloud/.installed .venv-ray/.installed .venv-vllm/.installed
-	@failed=0; export PYTHONPATH=benchmarks; for one in $(CLUSTER_PARTS); do \
-		$(BIN)/python -m clusters.$$one || failed=1; \
-	done; .venv-cloud/bin/python -m clusters.storage || failed=1; .venv-ray/bin/python -m clusters.ray_runs || failed=1; \
-	$(BIN)/python docs/generate.py; $(BIN)/python -m clusters.record; exit $$failed
+clusters: install .venv-cloud/.installed .venv-ray/.installed .venv-vllm/.installed $(FRAMEWORKS:%=.venv-%/.installed)
+	PYTHONPATH=benchmarks $(BIN)/python -m clusters
+	$(BIN)/python docs/generate.py
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.
 ATTACKS := replies rows media servers folders full_disk kills kill_server scripts extensions api addresses

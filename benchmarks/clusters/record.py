@@ -55,6 +55,12 @@ def save(part: str, results: Sequence[Result], packages: Sequence[str], *, secon
     print_table(part, results)
 
 
+def load(part: str) -> list[Result]:
+    """Return the recorded results of a part."""
+    value = json.loads((FOLDER / f"{part}.json").read_text(encoding="utf-8"))
+    return [Result(**one) for one in value["results"]]
+
+
 def _version(package: str) -> tuple[str, str]:
     name, _, version = package.partition("==")
     return name, version or importlib.metadata.version(name)
@@ -73,10 +79,8 @@ def print_table(part: str, results: Sequence[Result]) -> None:
 def main() -> None:
     for path in sorted(FOLDER.glob("*.json")):
         value = json.loads(path.read_text(encoding="utf-8"))
-        print_table(
-            f"{value['part']}, {value['date']}, {value['machine']}, {value['seconds']} s",
-            [Result(**one) for one in value["results"]],
-        )
+        title = f"{value['part']}, {value['date']}, {value['machine']}, {value['seconds']} s"
+        print_table(title, load(path.stem))
 
 
 if __name__ == "__main__":
