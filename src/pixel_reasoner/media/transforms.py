@@ -217,4 +217,3 @@ BLANK = TRANSFORMS.register(
     "blank", TransformSpec("blank", lambda image: Image.new("RGB", image.size, _GREY))
 )
 """grey pixels of the same size, for control conditions"""
-

@@ -2,7 +2,7 @@
 
 A unit is one version of a scene: family, seed, height of the evidence, twin. Evaluation asks every version of a seed
 before the next seed. Training draws one version per seed, without the held-out height, and may ask several questions
-about its picture.
+about its picture. The source has no name of its own on the command line: it is `pixelworld --world 2`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import PixelBudgets
-from pixel_reasoner.sources.base import SOURCES, Source
+from pixel_reasoner.sources.base import Source
 from pixel_reasoner.sources.scene_selection import ALL_FAMILIES as ALL_FAMILIES_1, Selection
 
 if TYPE_CHECKING:
@@ -164,9 +164,6 @@ class PixelWorld2Source(Source):
             "frame_px": self.frame_px,
             "size_px": self.size_px,
         }
-
-
-SOURCES.register(PixelWorld2Source.name, PixelWorld2Source)
 
 
 def overview_sides(budgets: PixelBudgets, size_px: int | None = None) -> dict[str, int]:
