@@ -242,10 +242,10 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
     # Before media are written and a model is loaded.
     check_strategy(spec.strategy, spec.config)
     if model is None:
-        spec.model.check()
         if spec.benchmark == PIXELWORLD and not spec.other_world:
             fix = ", or measure it anyway with --other-world"
             check_trained_world(spec.model.name, spec.world.world, fix)
+        spec.model.check()
     if spec.world.world == 1:  # the task of world 2 depends on the budgets of the model
         check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
     rows: dict[str, Any] | None = None
