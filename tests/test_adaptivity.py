@@ -24,6 +24,7 @@ from pixel_reasoner.evals.controls import evaluate_controls
 from pixel_reasoner.evals.run import Evaluation, evaluate, evaluate_compared
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.reports.adaptivity import adaptivity_sections
+from pixel_reasoner.reports.comparison import comparison_report, scan_comparison
 from pixel_reasoner.reports.summary import RunSummary
 from pixel_reasoner.rollout.ask import ask
 from pixel_reasoner.rollout.controls import MAX_REQUESTS, control_config
@@ -364,3 +365,13 @@ def test_a_run_without_heights_has_no_such_section(question, tmp_path):
     summary = RunSummary.model_validate_json((tmp_path / "run" / "summary.json").read_text())
     assert summary.adaptivity is None
     assert adaptivity_sections(summary) == []
+
+
+def test_a_comparison_report_shows_both_curves_and_the_differences(runs):
+    found = [compare_runs(*runs)]
+    report = comparison_report(scan_comparison(runs, found))
+    titles = {section.title: section for section in report.sections}
+    names = [one.name for one in titles["Does it look because of the pixels?"].charts[0].series]
+    assert {"looks: uses an operation", "answers: uses an operation"} <= set(names)
+    table = titles["Adaptivity: looks against answers"]
+    assert ("RaPR where not needed", 1, 0, 1, (1, 1)) in [row[:5] for row in table.rows]

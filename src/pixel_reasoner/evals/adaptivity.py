@@ -102,7 +102,7 @@ class Adaptivity:
         sums = _Sums.of(rows)
         found: dict[str, Any] = {"count": len(rows)}
         for name, metric in _METRICS.items():
-            found[name] = sums.interval(metric)
+            found[name] = _share(name, rows) or sums.interval(metric)
         found["curve"] = _curve(rows)
         for name, column in (("use_crossing_px", "used"), ("accuracy_crossing_px", "right")):
             found[name] = sums.crossing(column)
@@ -127,6 +127,28 @@ def adaptivity_difference(first: Adaptivity, second: Adaptivity) -> dict[str, An
         values = one.values(metric) - other.values(metric)
         found[name] = _interval(values)
     return found
+
+
+def _share(name: str, rows: Sequence[AdaptivityRow]) -> dict[str, Any] | None:
+    """Return a metric that is a share of rows, with the interval of all shares of a summary; None for other metrics.
+
+    A bootstrap of equal values has no spread, so `intervals` is used where it applies.
+    """
+    if name not in _SHARES:
+        return None
+    needed, counts = _SHARES[name]
+    chosen = [row for row in rows if row.needs_operation is needed]
+    values = [float(counts(row)) for row in chosen]
+    (share,) = intervals([values], [row.cluster for row in chosen])
+    assert share is not None, "both kinds of need have rows"
+    return share.as_dict()
+
+
+_SHARES: Mapping[str, tuple[bool, Callable[[AdaptivityRow], bool]]] = {
+    "rapr_unreadable": (True, lambda row: row.has_used),
+    "rapr_readable": (False, lambda row: row.has_used),
+    "right_at_once": (False, lambda row: row.is_right and not row.has_used),
+}
 
 
 # --- sums over clusters ---

@@ -125,7 +125,7 @@ def _chart_section(
     chart = Chart(
         title="Use of operations and accuracy by height of the evidence",
         kind="line",
-        x_title="height of the evidence in the overview",
+        x_title="height of the evidence in the overview, in pixels",
         y_title="share of questions",
         x_labels=tuple(f"{height:g} px" for height in heights),
         series=tuple(series),

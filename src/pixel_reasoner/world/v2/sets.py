@@ -46,8 +46,8 @@ class FixedSet(NamedTuple):
 _PICTURES = tuple(family for family in FAMILIES if family not in CLIPS)
 SETS: Mapping[str, FixedSet] = {
     "small": FixedSet(FAMILIES, 20, None, 192),
-    "4k": FixedSet(_PICTURES, 4, 4096, 1024),
-    "8k": FixedSet(_PICTURES, 2, 8192, 2048),
+    "4k": FixedSet(_PICTURES, 2, 4096, 1024),
+    "8k": FixedSet(_PICTURES, 1, 8192, 2048),
 }
 """`small` fits the bundled model; `4k` and `8k` have many shapes, for large models"""
 FIXED_SPLITS = ("validation", "test")
