@@ -18,7 +18,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve lint check test test-slow browser tools h5p h5p-player coverage dist test-dist test-lowest test-python adapters cloud trackers clients vllm clusters space attack \
+.PHONY: install demo docs docs-serve lint check test test-slow browser tools h5p h5p-player coverage dist test-dist test-lowest test-python adapters cloud trackers clients vllm families clusters space attack \
 	format tiny benchmarks clean
 
 install: $(STAMP)
@@ -27,7 +27,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; run make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,labeller,remote,released,serve,otel,workflows,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,labeller,remote,released,serve,otel,workflows,ocr,dev]'
 	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation deepspeed
 	touch $@
 
@@ -121,7 +121,7 @@ test-dist: dist
 # Twice: the workflows need newer versions of some packages.
 WITHOUT_WORKFLOWS := --ignore=src/pixel_reasoner/workflows --ignore=src/pixel_reasoner/inspection_api.py \
 	--ignore-glob='tests/test_inspection*' --ignore-glob='tests/test_moments*' --ignore-glob='tests/test_studio*'
-LOWEST := labeller,remote,serve,released
+LOWEST := labeller,remote,serve,released,ocr
 test-lowest:
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[$(LOWEST)]'
@@ -232,6 +232,12 @@ vllm: install .venv-vllm/.installed
 # Every cluster path with small models, a table of results, and docs/clusters.md.
 clusters: install .venv-cloud/.installed .venv-ray/.installed .venv-vllm/.installed $(FRAMEWORKS:%=.venv-%/.installed)
 	PYTHONPATH=benchmarks $(BIN)/python -m clusters
+	$(BIN)/python docs/generate.py
+
+# Results of all model families in dev/families.json, and docs/families.md. SmolVLM needs num2words, Gemma 3n and Perception LM need timm.
+families: install
+	test -d .venv-families/timm || $(BIN)/python -m pip install --quiet --target .venv-families --no-deps num2words docopt timm
+	PYTHONPATH=benchmarks:.venv-families $(BIN)/python -m families.record
 	$(BIN)/python docs/generate.py
 
 # Hours on two cores: every attack in full, one line of results each. The test suite has short forms.

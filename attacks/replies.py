@@ -1,4 +1,4 @@
-"""Pass fuzzed replies through the parsers of all dialects, answer extraction, grading, and the arguments of operations.
+"""Pass fuzzed replies through the distinct parsers of all dialects, answer extraction, grading, and the arguments of operations.
 
     python -m attacks.replies --count 1000000 --seed 0
 
@@ -21,6 +21,7 @@ from functools import cache, partial
 from typing import NamedTuple
 
 from pixel_reasoner.dialects import DIALECTS, Dialect
+from pixel_reasoner.dialects.conformance import distinct_dialects
 from pixel_reasoner.operations.base import CallRejected
 from pixel_reasoner.operations.registry import default_operations, describe_call
 from pixel_reasoner.schema.question import AnswerType, Question
@@ -69,6 +70,13 @@ NEIGHBOURS = [
     "<|tool_call_start|>[", "<|tool_call_end|>", "zoom_in(bbox_2d=[0, 0, 1, 1])", "[zoom_in(", ")", ")]", "functools[", "```", "```json\n", "\n```",
     "functions.zoom_in:0<|tool_call_argument_begin|>", "<|tool_call_begin|>", "{'name': 'zoom_in', 'arguments': {'bbox_2d': (0, 0, 1, 1),}}",
     '{"name": "zoom_in", "arguments": "{\\"bbox\\": [[0, 0, 1, 1]]}"}', "“name”: “zoom_in”", "{“name”: “zoom_in”}", "'", "None", "`", ",}", ",]",
+    "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "]<]minimax[>[<tool_call>\n", "]<]minimax[>[</tool_call>", "]<]minimax[>[<bbox_2d>",
+    "]<]minimax[>[</bbox_2d>", "]<]minimax[>[<invoke name=\"zoom_in\">\n", "]<]minimax[>[</invoke>\n", "<atem:function_calls>\n", "</atem:function_calls>",
+    "<atem:invoke name=\"zoom_in\">\n", "</atem:invoke>\n", "<atem:parameter name=\"bbox_2d\">", "</atem:parameter>\n", "<｜tool_calls_begin｜>",
+    "<｜tool_call_begin｜>function<｜tool_sep｜>", "<steptml:invoke name=\"zoom_in\">", "</steptml:invoke>", "<｜tool_call_end｜>", "<｜tool_calls_end｜>",
+    "<|action_start|><|plugin|>", "<|action_end|>", "functools[{\"name\": \"zoom_in\", \"arguments\": {}}]", "<|channel>thought\n", "<channel|>", "[THINK]",
+    "[/THINK]", " to=self<|message|>", "<|eom|>", "<|start|>assistant to=user<|message|>", "◁think▷", "◁/think▷", "<|python_start|>", "<|python_end|>",
+    "box_2d:[0,0,500,500]", "<parameter=label>\n5\n</parameter>\n", "<arg_key>img_idx</arg_key>\n<arg_value>0</arg_value>\n", "\n[zoom_in(",
     '{"bbox_2d": "0 0 1 1"}', '{"bbox_2d": [[0, 0], [1, 1]]}', '{"name": "zoom_in", "parameters": {"box": [0, 0, 500, 500]}}', "\n", "\n",
 ]
 NUMBERS = [
@@ -92,6 +100,15 @@ GOOD_CALLS = [
     '<tool_call>{"name": "image_zoom_in_tool", "arguments": {"bbox_2d": [0, 0, 99, 99], "label": "", "img_idx": 0}}</tool_call>',
     '<grounding>{"bbox_2d": [0, 0, 0.5, 1.0], "source": "original_image"}</grounding>',
     '<tool_call>{"name": "select_frames", "arguments": {"target_frames": [1, 2]}}</tool_call>',
+    "<tool_call>\n<function=zoom_in>\n<parameter=bbox_2d>\n[0, 0, 500, 500]\n</parameter>\n</function>\n</tool_call>",
+    "<tool_call>zoom_in\n<arg_key>bbox_2d</arg_key>\n<arg_value>[0, 0, 500, 500]</arg_value>\n</tool_call>",
+    '<|tool_call>call:zoom_in{box_2d:[0,0,500,500],target_image:1}<tool_call|>', '[TOOL_CALLS]zoom_in[ARGS]{"bbox_2d": [0, 0, 1, 1]}',
+    '<|tool_calls_section_begin|><|tool_call_begin|>functions.zoom_in:0<|tool_call_argument_begin|>{"bbox_2d": [0, 0, 1, 1]}<|tool_call_end|>'
+    "<|tool_calls_section_end|>", "<|tool_call_start|>[zoom_in(bbox_2d=[0, 0, 1, 1], target_image=1)]<|tool_call_end|>", "\n[zoom_in(bbox_2d=[0, 0, 1, 1])]",
+    ']<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name="zoom_in">\n]<]minimax[>[<bbox_2d>[0, 0, 1, 1]]<]minimax[>[</bbox_2d>\n]<]minimax[>[</invoke>\n'
+    "]<]minimax[>[</tool_call>", '<atem:function_calls>\n<atem:invoke name="zoom_in">\n<atem:parameter name="bbox_2d">[0, 0, 1, 1]</atem:parameter>\n'
+    "</atem:invoke>\n</atem:function_calls>", 'functools[{"name": "zoom_in", "arguments": {"bbox_2d": [0, 0, 1, 1]}}]',
+    '<|action_start|><|plugin|>{"name": "zoom_in", "parameters": {"bbox_2d": [0, 0, 500, 500]}}<|action_end|>',
 ]
 FORMS = [
     '<tool_call>\n{{"name": "{name}", "arguments": {{{arguments}}}}}\n</tool_call>',
@@ -107,7 +124,7 @@ HOSTILE = [
     " ", "\n", "\t", "\u3000", "a. ", "A ", "(A)", "A, ", "A or ", "*", "**A", "|", "| A ", "-", "--", "$", "$1$", "\\frac", "\\frac{", "\\frac11",
     "\\text{", "\\text{a}", "^{", "^{1}", "{,}", "answer", "answer is ", "Answer:\n", "answer to ", '"answer":"', '"answer":"\\', "=", "x=", "no ",
     "no a ", "not ", "not any", "n't ", " so ", " total ", "one ", "twenty-", "四", "四个", "没有", "答案是", "选", "选A", "。", 'is "', "says **a",
-    *NEIGHBOURS[:38], '"', "\\", '\\"', "because ", ", because", "，因为", "3×10^", "3e9", "½", "²", "1²", "ﷺ", "\u0301", "None ", "ningun", "a-", "İ", "red ", "red or ",
+    *NEIGHBOURS, '"', "\\", '\\"', "because ", ", because", "，因为", "3×10^", "3e9", "½", "²", "1²", "ﷺ", "\u0301", "None ", "ningun", "a-", "İ", "red ", "red or ",
     "x ^ ", "x + ", "C++ ", "el la ", "respuesta a ", "option ", "A选项", "\\boxed a", "\x08oxed{", "<", "<t", "<a", "\ud800", "NaN,", "1e", "0x",
 ]
 AROUND = [
@@ -184,7 +201,8 @@ def sampled_steps(text: str, rng: random.Random) -> list[Step]:
 
 @cache
 def _dialects() -> list[Dialect]:
-    return [dialect for _, dialect in DIALECTS.items()]
+    """Return one dialect for each distinct parser and grid: the others differ only in prompts and names."""
+    return list(distinct_dialects().values())
 
 
 def _parse_steps(text: str, rng: random.Random, dialect: Dialect) -> list[Step]:
@@ -300,7 +318,8 @@ def attack(
     kinds = dict(Counter(one.kind for one in failures))
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return (
-        f"replies: {count} fuzzed, {num_hostile} hostile of 32 KB, {len(DIALECTS)} dialects; {len(failures)} failed "
+        f"replies: {count} fuzzed, {num_hostile} hostile of 32 KB, {len(_dialects())} of {len(DIALECTS)} dialects; "
+        f"{len(failures)} failed "
         f"{kinds}; slowest of 32 KB {1000 * slowest.seconds:.0f} ms ({slowest.name}: {where!r}); {memory_mb} MB"
     ), failures
 

@@ -1,6 +1,6 @@
 """Write the reference pages that come from the code: `--help` of every command, and keys of config files.
 
-    python docs/generate.py        # writes the pages of `PAGES` into docs/reference, and the results in docs/clusters.md
+    python docs/generate.py        # writes the pages of `PAGES` into docs/reference, and the results in clusters.md and families.md
 
 A test compares the files with what this script returns.
 """
@@ -19,9 +19,13 @@ import typer
 from pydantic.json_schema import models_json_schema
 
 from pixel_reasoner.cli import app
+from pixel_reasoner.dialects import Dialect, get_dialect
+from pixel_reasoner.models.engine.families import FAMILIES
 from pixel_reasoner.models.folder import FolderSettings
+from pixel_reasoner.models.known_families import UNSUPPORTED
 from pixel_reasoner.reports import schema as reports
 from pixel_reasoner.reports.page import ITEMS_PER_PART
+from pixel_reasoner.schema.trace import Picture, ToolCall
 from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.config import MonitorConfig, RlRun, SftRun
@@ -231,6 +235,78 @@ def _executed(path: Path) -> str:
     )
 
 
+# --- model families ---
+
+FAMILIES_PAGE = Path(__file__).parent / "families.md"
+FAMILY_RESULTS = Path(__file__).parents[1] / "dev" / "families.json"
+_FAMILIES_BEGIN = "<!-- generated: families -->\n"
+
+
+def families() -> str:
+    """Return the page of model families with the results in `dev/families.json`."""
+    before, rest = FAMILIES_PAGE.read_text(encoding="utf-8").split(_FAMILIES_BEGIN)
+    after = rest.split(_END)[1]
+    value = json.loads(FAMILY_RESULTS.read_text(encoding="utf-8"))
+    versions = ", ".join(f"{name} {version}" for name, version in value["versions"].items())
+    parts = [
+        "## Families\n",
+        f"{value['date']}, {value['machine']}: {versions}. {len(value['families'])} model types.\n",
+        "| model types | dialect | checkpoints | a call | a box | visual tokens | video processor | generation | chat template of the tests |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *map(" | ".join, _family_rows(value["families"])),
+        "\n## Results\n",
+        "| model type | ask: zooms, clip, batch | SFT step | RL step | CPU seconds |\n| --- | --- | --- | --- | --- |",
+        *(
+            f"| `{name}` | {one['ask']} | {one['sft']} | {one['rl']} | {one['cpu_s']} |"
+            for name, one in value["families"].items()
+        ),
+        "\n## Model types that are not supported\n",
+        "transformers lists these as models of pictures and text.\n",
+        "| model type | reason |\n| --- | --- |",
+        *(f"| `{name}` | {reason} |" for name, reason in UNSUPPORTED.items()),
+    ]
+    return before + _FAMILIES_BEGIN + "\n" + "\n".join(parts) + "\n\n" + _END + after
+
+
+def _family_rows(results: dict[str, dict[str, str]]) -> Iterator[list[str]]:
+    """Yield a row for the model types of each dialect that are tested alike."""
+    for name in dict.fromkeys(one["dialect"] for one in results.values()):
+        types = [key for key, one in results.items() if one["dialect"] == name]
+        dialect = get_dialect(name)
+        templates = dict.fromkeys(results[one]["template"] for one in types)
+        engine = [one for one in types if one in FAMILIES]
+        missing = [one for one in types if one not in FAMILIES]
+        generation = [f"engine: {', '.join(engine)}"] if engine else []
+        generation += [f"`generate`: {', '.join(missing)}"] if missing else []
+        videos = dict.fromkeys(results[one]["video"] for one in types)
+        yield [
+            "| " + ", ".join(f"`{one}`" for one in types),
+            f"`{name}`",
+            dialect.facts.checkpoints or dialect.models,
+            f"`{_call(dialect)}`",
+            dialect.grid.words,
+            dialect.facts.visual_tokens or _budget(dialect),
+            ", ".join("yes" if one == "processor" else "no" for one in videos),
+            "; ".join(generation),
+            ", ".join(templates) + " |",
+        ]
+
+
+def _call(dialect: Dialect) -> str:
+    """Return a call of the dialect in one line."""
+    picture = Picture(number=1, medium=0, source_px=(640, 480), seen_px=(640, 480))
+    call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.25, 0.5, 0.75, 1.0], "target_image": 1})
+    return " ".join(dialect.write_call(call, [picture]).split()).replace("|", "\\|")
+
+
+def _budget(dialect: Dialect) -> str:
+    budgets = dialect.budgets
+    return (
+        f"pictures of {budgets.picture.min_px:,} to {budgets.picture.max_px:,} px, "
+        f"crops of {budgets.crop.min_px:,} to {budgets.crop.max_px:,} px"
+    )
+
+
 PAGES = {
     "command-line.md": command_line,
     "config.md": config,
@@ -242,3 +318,4 @@ if __name__ == "__main__":
     for name, page in PAGES.items():
         (REFERENCE / name).write_text(page(), encoding="utf-8")
     CLUSTERS.write_text(clusters(), encoding="utf-8")
+    FAMILIES_PAGE.write_text(families(), encoding="utf-8")

@@ -56,6 +56,8 @@ class Server(ThreadingHTTPServer):
         self.always: str | None = None
         self.owned_by = "vllm"
         self.names = ["served"]
+        self.rejects_tool_pictures = False
+        self.num_rejected = 0
         self.delay_s = 0.0
         self.event_delay_s = 0.0  # before each event of a stream
         self.reads_calls = False  # parsed from the text, as `transformers serve` does
@@ -133,6 +135,12 @@ class Handler(BaseHTTPRequestHandler):
                 json.dumps({"error": f"no, {self.headers.get('Authorization')}"}),
                 **headers,
             )
+        elif does.startswith("500 "):
+            self.reply(500, does.removeprefix("500 "))
+        elif does.startswith("stream "):
+            self.start_stream()
+            self.event(json.loads(does.removeprefix("stream ")))
+            self.close_connection = True
         elif does == "html":
             self.reply(200, PAGE, kind="text/html")
         elif does in REPLIES:
@@ -163,6 +171,11 @@ class Handler(BaseHTTPRequestHandler):
             temperature=asked["temperature"],
             seed=asked.get("seed", 0),
         )
+        tools = [one["content"] for one in asked["messages"] if one["role"] == "tool"]
+        if self.server.rejects_tool_pictures and any(isinstance(one, list) for one in tools):
+            self.server.num_rejected += 1
+            self.reply(400, json.dumps({"error": "content of a tool message must be text"}))
+            return
         if self.server.message is not None:
             self.send_message(self.server.message(asked), asked)
             return

@@ -26,8 +26,19 @@ from pixel_reasoner.dialects import (
     get_dialect,
 )
 from pixel_reasoner.dialects.answers import AnswerFormat
-from pixel_reasoner.dialects.boxes import CLAMPED_PIXELS, FRACTIONS, PIXELS, THOUSANDTHS
-from pixel_reasoner.dialects.conformance import assert_valid_dialect, insert_table
+from pixel_reasoner.dialects.boxes import (
+    CLAMPED_PIXELS,
+    FRACTIONS,
+    NINES,
+    PIXELS,
+    THOUSANDTHS,
+    THOUSANDTHS_YX,
+)
+from pixel_reasoner.dialects.conformance import (
+    assert_valid_dialect,
+    distinct_dialects,
+    insert_table,
+)
 from pixel_reasoner.dialects.detect import ModelMatch
 from pixel_reasoner.dialects.syntax.hermes import HERMES
 from pixel_reasoner.dialects.template_check import assert_template_supports
@@ -58,8 +69,19 @@ COMPACT, RELEASED = get_dialect("compact"), get_dialect("pixel_reasoner")
 QWEN3, QWEN2_5 = get_dialect("qwen3_vl"), get_dialect("qwen2_5_vl")
 DEEPEYES, MINI_O3 = get_dialect("deepeyes"), get_dialect("mini_o3")
 ALL = dict(DIALECTS.items())
-WITH_HERMES = {name: dialect for name, dialect in ALL.items() if dialect.syntax is HERMES}
+FIRST = ("compact", "pixel_reasoner", "plain", "deepeyes", "mini_o3", "qwen2_5_vl", "qwen3_vl")
+WITH_HERMES = {name: ALL[name] for name in FIRST if ALL[name].syntax is HERMES}
+GOLDEN_FAMILIES = (
+    "gemma3", "gemma4", "glm4v", "kimi_k25", "lfm2_vl", "llama4", "minimax_m3", "mistral3", "muse", "qwen3_5", "qwen3_8",
+)  # fmt: skip
+"""families whose messages differ in form from all others"""
+GRIDS = {one.grid: one for one in reversed(ALL.values())}
+DISTINCT = distinct_dialects(with_grid=False)
 
+every_grid = pytest.mark.parametrize(
+    "dialect", GRIDS.values(), ids=[one.name for one in GRIDS.values()]
+)
+every_parser = pytest.mark.parametrize("dialect", DISTINCT.values(), ids=DISTINCT)
 every = pytest.mark.parametrize("dialect", ALL.values(), ids=ALL)
 every_hermes = pytest.mark.parametrize("dialect", WITH_HERMES.values(), ids=WITH_HERMES)
 
@@ -140,6 +162,7 @@ def golden_conversations() -> dict[str, list[dict]]:
         )
         for name, dialect in ALL.items()
         for operations in (True, False)
+        if name in FIRST or (operations and name in GOLDEN_FAMILIES)
     }
 
 
@@ -250,7 +273,7 @@ arguments = st.dictionaries(
 )
 
 
-@every
+@every_parser
 @given(text=st.text() | st.lists(pieces | st.text(max_size=3), max_size=20).map("".join))
 def test_any_text_is_parsed_without_an_exception(dialect, text):
     parsed = dialect.parse(text)
@@ -293,11 +316,11 @@ def test_a_written_call_is_parsed_to_the_same_box_within_two_decimals(x, y, targ
     assert said.arguments["target_image"] == target
 
 
-@every
+@every_parser
 @given(frames=st.lists(st.integers(1, 99)))
 def test_written_frames_are_parsed_to_the_same_frames(dialect, frames):
     call = ToolCall(name="select_frames", arguments={"target_frames": frames})
-    assert dialect.parse("So: " + dialect.write_call(call)).executable_calls == [call]
+    assert dialect.parse("So:\n" + dialect.write_call(call)).executable_calls == [call]
 
 
 @every_hermes
@@ -357,7 +380,7 @@ def test_the_dialect_of_this_project_adds_no_padding():
 # --- coordinates ---
 
 
-@every
+@every_grid
 @given(x=ordered, y=ordered, size=st.tuples(st.integers(28, 4096), st.integers(28, 4096)))
 @example(x=(0.0, 1.0), y=(0.0, 1.0), size=(28, 4096))
 def test_a_box_is_rounded_once_by_at_most_half_a_unit(dialect, x, y, size):
@@ -369,7 +392,7 @@ def test_a_box_is_rounded_once_by_at_most_half_a_unit(dialect, x, y, size):
     assert grid.read([*grid.sides(size)] * 2, size) == [1, 1, 1, 1]
 
 
-@every
+@every_grid
 @given(x=ordered, y=ordered, sizes=st.lists(st.tuples(*[st.integers(300, 3000)] * 2), min_size=3))
 def test_a_converted_call_has_the_same_region_of_the_same_picture(dialect, x, y, sizes):
     known = pictures(*sizes)
@@ -402,6 +425,13 @@ def test_a_converted_call_has_the_same_region_of_the_same_picture(dialect, x, y,
             "y2=nan is not a finite number; give numbers in [0, 480]",
         ),
         (PIXELS, [0, 1, 10**400, 2], "x2=inf is not a finite number; give numbers in [0, 640]"),
+        (
+            THOUSANDTHS_YX,
+            [0, 750, 10, 250],
+            "x1=750 must be less than x2=250; give [y1, x1, y2, x2]",
+        ),
+        (THOUSANDTHS_YX, [0, 0, 1200, 10], "give [y1, x1, y2, x2] in 0 to 1000 on either side"),
+        (NINES, [0, 0, 1050, 10], "in 0 to 999 on either side"),
         (FRACTIONS, [0, 0, 1.5, 1], "x2=1.5 is outside [0, 1]; give normalised [x1, y1, x2, y2]"),
         (PIXELS, [-3, 0, 650, 10], None),
         (PIXELS, "left", None),
@@ -500,12 +530,13 @@ def test_a_call_in_a_thought_is_not_a_call(dialect):
     assert several.kind is CallErrorKind.SEVERAL_CALLS
 
 
-@every
+@every_parser
 @given(text=st.text() | st.lists(pieces | st.text(max_size=3), max_size=20).map("".join))
 def test_anything_between_the_tags_is_parsed_without_an_exception(dialect, text):
     tags = dialect.syntax
     parsed = dialect.parse(tags.open + text + tags.close, pictures((640, 480)))
-    assert parsed.has_attempted_call or (dialect.separates_thoughts and "</think>" in text)
+    ends_thought = dialect.separates_thoughts and dialect.thought_tags.close in text
+    assert parsed.has_attempted_call or ends_thought or not tags.open
 
 
 # --- which dialect a model uses ---
@@ -531,6 +562,30 @@ def test_anything_between_the_tags_is_parsed_without_an_exception(dialect, text)
         ("/home/pixel-reasoner/models/qwen", "qwen2_5_vl", "qwen2_5_vl"),
         ("llava-hf/llava-1.5-7b-hf", "llava", "plain"),
         ("gpt-9", "", "plain"),
+        ("Qwen/Qwen3.5-9B", "", "qwen3_5"),
+        ("Qwen/Qwen3.6-27B", "qwen3_5", "qwen3_5"),
+        ("Qwen/Qwen3.8-Flash", "qwen3_5_moe", "qwen3_8"),
+        ("Qwen/Qwen3.8-Flash", "", "qwen3_8"),
+        ("Qwen/Qwen3-5B", "", "plain"),
+        ("a/folder", "qwen4_exp", "qwen3_8"),
+        ("google/gemma-3-4b-it", "", "gemma3"),
+        ("google/gemma-4-E4B-it", "", "gemma4"),
+        ("google/diffusion-gemma-4-26B", "", "diffusion_gemma"),
+        ("OpenGVLab/InternVL3_5-8B-HF", "internvl", "internvl"),
+        ("zai-org/GLM-4.6V-Flash", "", "glm4v"),
+        ("zai-org/GLM-5.3-Flash", "glm5_next", "glm5"),
+        ("mistralai/Pixtral-12B-2409", "llava", "pixtral"),
+        ("mistralai/Mistral-Small-3.2-24B-Instruct-2506", "", "mistral3"),
+        ("openbmb/MiniCPM-V-4_5", "", "minicpm_v4_5"),
+        ("openbmb/MiniCPM-V-4.6", "", "minicpm_v"),
+        ("moonshotai/Kimi-VL-A3B-Thinking", "", "kimi_vl"),
+        ("moonshotai/Kimi-K2.5", "", "kimi_k25"),
+        ("LiquidAI/LFM2.5-VL-1.6B", "", "lfm2_vl"),
+        ("stepfun-ai/Step-3.7-Flash", "", "step3p7"),
+        ("stepfun-ai/step3", "", "step3"),
+        ("deepseek-ai/deepseek-vl2-small", "", "deepseek_vl2"),
+        ("deepseek-ai/deepseek-vl-7b-chat", "", "deepseek_vl"),
+        ("meta-llama/Llama-4-Scout-17B-16E-Instruct", "", "llama4"),
     ],
 )
 def test_a_dialect_is_detected_by_model_type_or_checkpoint_name(name, model_type, dialect_name):
@@ -538,6 +593,21 @@ def test_a_dialect_is_detected_by_model_type_or_checkpoint_name(name, model_type
         detect_dialect(name, {"model_type": model_type} if model_type else None).name
         == dialect_name
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type", "family"),
+    [
+        ("google/paligemma2-3b-mix-448", "paligemma", "PaliGemma"),
+        ("microsoft/Florence-2-large", "", "Florence-2"),
+        ("a/folder", "deepseek_ocr2", "DeepSeek-OCR"),
+    ],
+)
+def test_a_family_without_turns_is_refused_in_one_line(name, model_type, family):
+    with pytest.raises(ModelError, match=f"a {family} model, which is prompted by tasks") as error:
+        detect_dialect(name, {"model_type": model_type} if model_type else None)
+    assert "use a chat model" in error.value.fix
+    assert "\n" not in str(error.value)
 
 
 def test_a_dialect_is_detected_from_a_chat_template():
@@ -588,6 +658,9 @@ def rendered(messages: list[dict], *, without: str = "", images: int = 9) -> str
     """Render messages like a template that omits a role, or pictures after the first `images`."""
     rendered_parts = []
     for message in messages:
+        if message["role"] != without:
+            own = [message.get(key) for key in ("reasoning_content", "tool_calls")]
+            rendered_parts += [json.dumps(one) for one in own if one]
         for part in message["content"] if message["role"] != without else ():
             if part["type"] == "text":
                 rendered_parts.append(part["text"])
@@ -613,6 +686,8 @@ def test_a_template_that_renders_all_roles_is_accepted(dialect):
     ],
 )
 def test_a_template_that_omits_roles_or_pictures_is_an_error(dialect, omitted, why):
+    if "system" in why and not dialect.carriage.system_role:
+        return
     with pytest.raises(ModelError, match=why):
         assert_template_supports(lambda messages: rendered(messages, **omitted), dialect, "a model")
 
@@ -630,7 +705,7 @@ def test_the_error_of_a_template_is_reported():
 
 @every
 def test_every_dialect_is_valid(dialect):
-    assert 0 <= assert_valid_dialect(dialect, boxes=2000) <= 0.5
+    assert 0 <= assert_valid_dialect(dialect, boxes=200) <= 0.5
 
 
 BROKEN = {
@@ -673,7 +748,7 @@ def test_an_unregistered_dialect_conforms():
 def test_the_page_contains_the_table_of_all_dialects():
     page = (Path(__file__).parents[1] / "docs" / "dialects.md").read_text(encoding="utf-8")
     fix = "python -m pixel_reasoner.dialects.conformance docs/dialects.md writes it"
-    assert insert_table(page, boxes=2000) == page, fix  # with 100,000 boxes it takes half a minute
+    assert insert_table(page, boxes=2000) == page, fix  # with 20,000 boxes it takes a minute
 
 
 # --- answers ---

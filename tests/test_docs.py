@@ -128,6 +128,7 @@ def test_generated_pages_are_up_to_date():
     for name, page in script["PAGES"].items():
         assert text(f"docs/reference/{name}") == page(), "python docs/generate.py writes it"
     assert text("docs/clusters.md") == script["clusters"](), "python docs/generate.py writes it"
+    assert text("docs/families.md") == script["families"](), "python docs/generate.py writes it"
 
 
 def test_every_export_is_in_the_reference():

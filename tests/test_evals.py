@@ -92,6 +92,14 @@ def failed(name: str) -> Trace:
     )
 
 
+COSTS = (
+    "tokens_per_question",
+    "visual_tokens_per_question",
+    "rollouts_per_question",
+    "ece",
+)
+
+
 def test_metrics_equal_values_computed_by_hand():
     here = Evidence(boxes=(Box(0.25, 0.25, 0.5, 0.5),))
     hit, missed = crop(0.25, 0.25, 0.5, 0.5), crop(0.5, 0.5, 1, 1)
@@ -112,6 +120,8 @@ def test_metrics_equal_values_computed_by_hand():
     assert metrics.pop("new_tokens_per_question") is None  # scripted turns have no tokens
     assert (metrics.pop("repaired_rate"), metrics.pop("repaired_by_kind")) == (0.0, {})
     assert metrics.pop("strict_accuracy") == metrics["accuracy"]
+    costs = [metrics.pop(name) for name in COSTS]
+    assert costs == [None, None, 1.0, None], "scripted turns have no tokens, and no confidence"
     for group in metrics["by_category"].values():
         more = (
             "accuracy_interval",
@@ -122,6 +132,7 @@ def test_metrics_equal_values_computed_by_hand():
             "repaired_rate",
             "repaired_by_kind",
             "strict_accuracy",
+            *COSTS,
         )
         assert all(group.pop(name, "missing") != "missing" for name in more)
     assert metrics == {

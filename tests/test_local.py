@@ -214,6 +214,15 @@ def test_settings_in_the_folder_override_detection(tmp_path, name, settings, dia
     assert folder_settings(folder, "plain").dialect == "plain"
 
 
+def test_a_model_type_without_a_dialect_has_a_note_with_the_next_step(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "new_family"}')
+    settings = folder_settings(tmp_path)
+    assert settings.dialect == "plain"
+    assert "No dialect is known for model type new_family" in settings.note
+    assert "--dialect names another" in settings.note
+    assert folder_settings(tmp_path, "qwen3_vl").note == ""
+
+
 @pytest.mark.parametrize("old", [False, True], ids=["size", "min_pixels"])
 def test_written_budgets_give_sizes_that_the_image_processor_does_not_change(tmp_path, old):
     folder = foreign(tmp_path / "mine")

@@ -18,6 +18,7 @@ from pixel_reasoner.errors import OutputError
 from pixel_reasoner.reports import write_report
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.repairs import Repair, RepairKind
 from pixel_reasoner.schema.settings import ModelInfo, RunSettings
 from pixel_reasoner.schema.trace import (
     CallErrorKind,
@@ -26,6 +27,7 @@ from pixel_reasoner.schema.trace import (
     StopReason,
     Text,
     Thought,
+    ToolCall,
     Trace,
     Turn,
 )
@@ -138,6 +140,21 @@ def test_all_malformed_calls_are_shown(tmp_path: Path):
     assert len(calls(shown)) >= 1
     assert thoughts(shown) == []
     assert shown.turns[0].raw == turn.text
+
+
+def test_repairs_are_shown_at_their_call(tmp_path: Path):
+    repairs = (
+        Repair(kind=RepairKind.CODE_FENCE, call=0),
+        Repair(kind=RepairKind.NESTED_BOX, call=1, argument="bbox_2d"),
+        Repair(kind="of a newer version", call=1),
+    )
+    call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0, 0, 0.5, 0.5]})
+    turn = Turn(text="", parts=(call, call), repairs=repairs)
+    shown = alone(picture_trace(draw_scene(tmp_path / "scene.png"), turn), tmp_path)
+    assert [one.repairs for one in calls(shown)] == [
+        ("the call was in a code fence",),
+        ("bbox_2d: the box was in a list, or was two corners", "of a newer version"),
+    ]
 
 
 def test_a_report_of_traces_loads_neither_pillow_nor_pyav():

@@ -441,7 +441,7 @@ def test_majority_vote_returns_the_most_frequent_answer(question):
     assert (trace.answer, trace.sample) == ("red", 1)
     assert trace.notes == ("majority vote: red 3, blue 1, green 1",)
     assert seeds == [7, 8, 9, 10, 11]
-    assert STRATEGIES.names() == ["majority_vote", "single"]
+    assert {"majority_vote", "single"} <= set(STRATEGIES.names())
     assert STRATEGIES.get("single")(question, get_scheduler(ScriptedModel([RED])), config).answer
 
 

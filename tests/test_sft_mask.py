@@ -136,8 +136,20 @@ def test_pictures_that_the_image_processor_would_resize_are_refused(write, proce
         encode(write("attribute", Kind.SINGLE), other)
 
 
-def test_a_template_without_markers_is_refused(write, processor):
+def test_a_template_without_markers_gives_the_same_mask(write, processor):
+    trace = write("attribute", Kind.SINGLE)
     plain = load_processor(str(BUNDLED_MODELS["tiny"]))
     plain.chat_template = re.sub(r"\{%-? ?(end)?generation ?-?%\}", "", processor.chat_template)
-    with pytest.raises(ModelError, match="generation"):
+    found, expected = encode(trace, plain), encode(trace, processor)
+    assert (found.token_ids, found.trained) == (expected.token_ids, expected.trained)
+
+
+def test_a_template_that_changes_turns_and_has_no_markers_is_refused(write, processor):
+    plain = load_processor(str(BUNDLED_MODELS["tiny"]))
+    plain.chat_template = (
+        "{% for m in messages %}{{ m.role }}:{% for p in m.content %}"
+        "{{ '<|vision_start|><|image_pad|><|vision_end|>' if p.type == 'image' else p.text | upper }}"
+        "{% endfor %}<|im_end|>{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    with pytest.raises(ModelError, match=r"changes the text of a turn.*generation"):
         encode(write("attribute", Kind.SINGLE), plain)

@@ -11,7 +11,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, strategies as st
 
-from pixel_reasoner.dialects import DIALECTS, Dialect, ParsedTurn, RepairKind, get_dialect
+from pixel_reasoner.dialects import Dialect, ParsedTurn, RepairKind, get_dialect
+from pixel_reasoner.dialects.conformance import distinct_dialects
 from pixel_reasoner.dialects.syntax.base import (
     MAX_BRACKETS,
     MAX_TURN_CHARS,
@@ -64,7 +65,7 @@ class SpecialTokenSyntax:
 
 SPECIAL = replace(QWEN3, name="special", syntax=SpecialTokenSyntax(), max_calls_per_turn=3)
 SEVERAL = replace(QWEN3, name="several", max_calls_per_turn=3)
-ALL = {**dict(DIALECTS.items()), "special": SPECIAL, "several": SEVERAL}
+ALL = {**distinct_dialects(with_grid=False), "special": SPECIAL, "several": SEVERAL}
 every = pytest.mark.parametrize("dialect", ALL.values(), ids=ALL)
 
 
@@ -92,13 +93,20 @@ def in_pieces(dialect: Dialect, pieces: Sequence[str]) -> ParsedTurn:
 # --- splits of the text ---
 
 TAGS = ["<tool_call>", "</tool_call>", "<grounding>", "</grounding>", "[TOOL_CALLS]"]
-TAGS += ["<think>", "</think>", "<answer>", "</answer>", r"\boxed{"]
+TAGS += ["<think>", "</think>", "<answer>", "</answer>", r"\boxed{", "<|channel>thought\n"]
+TAGS += ["<channel|>", "to=self<|message|>", "<|eom|>", "[THINK]", "[/THINK]", "<|python_start|>"]
+TAGS += sorted({tag for one in ALL.values() for tag in (one.syntax.open, one.syntax.close) if tag})
 BODIES = [
     '{"name": "select_frames", "arguments": {"target_frames": [1]}}',
     '[{"name": "select_frames", "arguments": {"target_frames": [1]}}]',
     '{"target_frames": [1]}',
     '{"bbox_2d": [0, 0, 1, 1]}',
     "{} {}",
+    "\n[select_frames(target_frames=[1])]",
+    "call:select_frames{target_frames:[1]}",
+    "<function=select_frames><parameter=target_frames>[1]</parameter></function>",
+    'select_frames[ARGS]{"target_frames": [1]}',
+    "select_frames<arg_key>target_frames</arg_key><arg_value>[1]</arg_value>",
 ]
 texts = st.lists(
     st.sampled_from([*TAGS, *BODIES, *(tag[:-1] for tag in TAGS)])

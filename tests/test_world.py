@@ -92,7 +92,9 @@ def test_another_seed_gives_another_scene_and_other_pixels(family):
 
 
 def described(scene: Scene) -> str:
-    text = json.dumps([scene.id, scene.items, scene.ball, *([scene.page] if scene.page else [])])
+    # The first fields are those of the default families; characters of others may be turned or faint.
+    items = [item[:7] for item in scene.items]
+    text = json.dumps([scene.id, items, scene.ball, *([scene.page] if scene.page else [])])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -134,7 +136,7 @@ def test_scenes_of_a_run_have_consecutive_seeds_within_the_split():
             "test",
             0,
             1,
-            "attribute, relation, count, infographic, video; got 'atribute'",
+            "attribute, relation, count, infographic, video, .*; got 'atribute'",
         ),
         ("video", "tset", 0, 1, "train, validation, test; got 'tset'"),
         ("video", "test", 0, 0, "a count of 1 or more"),

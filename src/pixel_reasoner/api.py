@@ -43,6 +43,7 @@ from pixel_reasoner.rollout.ask import (
 )
 from pixel_reasoner.rollout.options import AskOptions, with_options
 from pixel_reasoner.rollout.strategies import ask_by_strategy, check_strategy
+from pixel_reasoner.rollout.usage import answer_usage
 from pixel_reasoner.schema.options import valid_options
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
@@ -51,6 +52,7 @@ from pixel_reasoner.scoring.grading import Scorer, is_right
 from pixel_reasoner.tiny.config import TinyConfig
 from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.training import plan_rl, plan_sft, train_rl, train_sft, train_tiny
+from pixel_reasoner.workflows.check_model import check_model
 from pixel_reasoner.workflows.doctor import Finding, diagnose
 from pixel_reasoner.workflows.evaluate import (
     EvalSpec,
@@ -105,12 +107,14 @@ __all__ = [
     "Verdict",
     "WorldSpec",
     "WrittenLesson",
+    "answer_usage",
     "ask",
     "ask_many",
     "benchmarks",
     "check",
     "check_benchmark",
     "check_media",
+    "check_model",
     "check_strategy",
     "compare",
     "demo_questions",
@@ -228,7 +232,7 @@ def check_media(question: Question) -> tuple[str, ...]:
     return ()
 
 
-def ask(
+def ask(  # noqa: PLR0913 - options of one question
     question: Question,
     model: AnyModel,
     config: RolloutConfig | None = None,
@@ -236,6 +240,7 @@ def ask(
     on_text: OnText | None = None,
     on_turn: OnTurn | None = None,
     strategy: str = "single",
+    calibration: Path | None = None,
 ) -> Trace:
     r"""Ask one question.
 
@@ -245,22 +250,23 @@ def ask(
         config: limits, sampling, operations.
         on_text: is called with new text while it is generated.
         on_turn: is called with the rollout after each turn.
-        strategy: how rollouts are combined (`rollout.strategies`); both functions above are called for `single` alone.
+        strategy: how rollouts are combined, such as `majority_vote:k=8`; both functions above are called for `single` alone.
+        calibration: file that calibrates the confidence of the strategy.
 
     Raises:
         InputError: a picture or video cannot be used.
-        UsageError: a strategy that is unknown, or that needs a temperature above 0.
+        UsageError: a strategy that is unknown, with invalid options, or that needs a temperature above 0.
 
     >>> from pixel_reasoner.models.scripted import ScriptedModel
     >>> ask(Question(id="1", text="Which colour?", media=()), ScriptedModel([r"\boxed{red}"])).answer
     'red'
     """
-    check_strategy(strategy, config or RolloutConfig())
+    check_strategy(strategy, config or RolloutConfig(), calibration)
     if isinstance(model, str | ModelSpec):
         check_media(question)
     loaded = generation_model(model, config)
     if strategy != "single":
-        return ask_by_strategy(strategy, question, loaded, config)
+        return ask_by_strategy(strategy, question, loaded, config, calibration=calibration)
     return run_rollout(question, loaded, config, on_text=on_text, on_turn=on_turn)
 
 

@@ -16,9 +16,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pixel_reasoner.dialects import Dialect, detect_dialect, get_dialect
+from pixel_reasoner.dialects.carriage import Carriage
 from pixel_reasoner.dialects.conformance import assert_valid_dialect
 from pixel_reasoner.dialects.detect import ModelMatch
+from pixel_reasoner.dialects.families._common import family_dialect, tile_budgets, token_budgets
+from pixel_reasoner.dialects.proposal import BOX_GRIDS
 from pixel_reasoner.dialects.registry import register as register_dialect
+from pixel_reasoner.dialects.syntax.catalogue import CALL_SYNTAXES
+from pixel_reasoner.dialects.template_facts import THOUGHT_TAGS
 from pixel_reasoner.evals.benchmark import (
     Benchmark,
     RowDraft,
@@ -36,11 +41,16 @@ from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.operations.base import (
     BoxArgument,
+    BoxesArgument,
     CallRejected,
+    Drawing,
     FramesArgument,
     MediaKind,
     OperationSpec,
     PictureArgument,
+    PlanRequest,
+    PointsArgument,
+    SegmentsArgument,
     assert_valid_operation,
 )
 from pixel_reasoner.operations.registry import operation
@@ -53,6 +63,7 @@ from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Ques
 from pixel_reasoner.schema.settings import ModelInfo, RolloutConfig, SamplingParams
 from pixel_reasoner.schema.trace import (
     CallErrorKind,
+    Observation,
     Picture,
     ToolCall,
     Trace,
@@ -68,14 +79,20 @@ if TYPE_CHECKING:
     from pixel_reasoner.train.reward_functions import load_reward
 
 __all__ = [
+    "BOX_GRIDS",
+    "CALL_SYNTAXES",
+    "THOUGHT_TAGS",
     "AnswerType",
     "Benchmark",
     "Box",
     "BoxArgument",
+    "BoxesArgument",
     "CallErrorKind",
     "CallRejected",
+    "Carriage",
     "Completion",
     "Dialect",
+    "Drawing",
     "Evidence",
     "FileSource",
     "FramesArgument",
@@ -85,9 +102,12 @@ __all__ = [
     "ModelInfo",
     "ModelMatch",
     "ModelSpec",
+    "Observation",
     "OperationSpec",
     "Picture",
     "PictureArgument",
+    "PlanRequest",
+    "PointsArgument",
     "Question",
     "RolloutConfig",
     "RolloutRequest",
@@ -95,6 +115,7 @@ __all__ = [
     "RowDraft",
     "SamplingParams",
     "ScriptedModel",
+    "SegmentsArgument",
     "SkippedRow",
     "Source",
     "ToolCall",
@@ -104,6 +125,7 @@ __all__ = [
     "assert_valid_dialect",
     "assert_valid_operation",
     "detect_dialect",
+    "family_dialect",
     "files_below",
     "find_media_file",
     "get_benchmark",
@@ -122,6 +144,8 @@ __all__ = [
     "select_questions",
     "source",
     "strategy",
+    "tile_budgets",
+    "token_budgets",
     "transform",
     "tsv_rows",
 ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
@@ -73,7 +74,7 @@ class Model:
 
     # --- questions ---
 
-    def ask(
+    def ask(  # noqa: PLR0913 - options of one question
         self,
         question: str | Question,
         media: Media = None,
@@ -82,6 +83,7 @@ class Model:
         deadline_s: float | None = None,
         on_text: OnText | None = None,
         strategy: str = SINGLE,
+        calibration: Path | None = None,
         **options: Unpack[AskOptions],
     ) -> Trace:
         r"""Answer one question.
@@ -93,8 +95,9 @@ class Model:
             config: limits, sampling and operations; by default those of the model.
             deadline_s: seconds after which the question is given up.
             on_text: called with each new piece of text while it is generated.
-            strategy: how rollouts are combined, for example `majority_vote` (`rollout.strategies`); `deadline_s` and
+            strategy: how rollouts are combined, for example `majority_vote:k=8` (`rollout.strategies`); `deadline_s` and
                 `on_text` are for `single`.
+            calibration: file that calibrates the confidence of the strategy.
             **options: `max_turns`, `max_new_tokens`, `temperature`, `seed`, `operations` and others
                 (`rollout.options.AskOptions`); they replace values of the configuration.
 
@@ -116,7 +119,7 @@ class Model:
         config = with_options(config or self.config, options)
         if strategy != SINGLE:
             _check_single(strategy, deadline_s=deadline_s, on_text=on_text)
-            return ask_by_strategy(strategy, asked, model, config)
+            return ask_by_strategy(strategy, asked, model, config, calibration=calibration)
         return rollouts.ask(
             asked,
             model,

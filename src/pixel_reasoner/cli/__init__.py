@@ -15,6 +15,7 @@ import typer
 from pixel_reasoner import __version__
 from pixel_reasoner.cli import (
     ask,
+    check_model,
     doctor,
     evaluate,
     find,
@@ -68,6 +69,7 @@ app.command(cls=HelpCommand)(init.init)
 app.command(cls=HelpCommand)(inspect.inspect)
 app.command(cls=HelpCommand)(new.new)
 app.command(cls=HelpCommand)(doctor.doctor)
+app.command("check-model", cls=HelpCommand)(check_model.check_model)
 app.add_typer(world.app, name="world")
 app.add_typer(train.app, name="train")
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from pixel_reasoner.cli.options import (
+    BudgetOption,
+    CalibrationOption,
     DeviceOption,
     LocalOptions,
     MaxNewTokensOption,
@@ -67,6 +69,14 @@ class OfferOptions:
     operation: OperationOption = None
     strict: StrictOption = False
     strategy: StrategyOption = "single"
+    calibration: CalibrationOption = None
+    budget: BudgetOption = "fixed"
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", help="Also print the cost: rollouts, tokens of text and pictures, time."
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -170,28 +180,75 @@ def ask(
         operations=not rollout.without,
         added=rollout.operation or (),
         strict=rollout.strict,
+        budget=rollout.budget,
         max_turns=max_turns,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
     )
-    api.check_strategy(rollout.strategy, config)
+    api.check_strategy(rollout.strategy, config, rollout.calibration)
     for note in api.check_media(asked):
         warn(f"note: {note}")
     loaded = api.load_model(model_spec(model, local, servers), config)
-    trace = _answer(asked, loaded, config, rollout.strategy, as_json=as_json)
+    trace = _answer(asked, loaded, config, rollout, as_json=as_json)
     files.write(trace, quiet=as_json)
 
 
-def _answer(
-    question: Question, loaded: LoadedModel, config: RolloutConfig, strategy: str, *, as_json: bool
-) -> Trace:
-    """Ask, and print the text as it comes, the answer of several rollouts, or the trace as JSON."""
+def _print_cost(trace: Trace) -> None:
+    """Print the cost of an answer, and its confidence, to standard error."""
     from pixel_reasoner import api
 
-    if strategy == "single" and not as_json:
-        return _ask_streaming(question, loaded, config)
-    trace = api.ask(question, loaded, config, strategy=strategy)
+    usage = api.answer_usage(trace)
+    words = "1 rollout" if usage.num_rollouts == 1 else f"{usage.num_rollouts} rollouts"
+    warn(
+        f"cost: {words}, {usage.prompt_tokens:,} prompt tokens ({usage.visual_tokens:,} of pictures), "
+        f"{usage.new_tokens:,} new tokens, {usage.generate_s:.1f} s of generation, {trace.seconds:.1f} s in all"
+    )
+    sizes = [f"{one.seen_px[0]}x{one.seen_px[1]}" for one in trace.all_pictures.values()]
+    if sizes:
+        counted = (
+            f"{size} ({sizes.count(size)} times)" if sizes.count(size) > 1 else size
+            for size in dict.fromkeys(sizes)
+        )
+        warn(f"pictures: {', '.join(counted)} px")
+    if trace.strategy is not None and trace.strategy.confidence is not None:
+        known = trace.strategy.calibrated
+        calibrated = "" if known is None else f", calibrated {known:.2f}"
+        warn(f"confidence: {trace.strategy.confidence:.2f}{calibrated}")
+
+
+def _answer(
+    question: Question,
+    loaded: LoadedModel,
+    config: RolloutConfig,
+    rollout: OfferOptions,
+    *,
+    as_json: bool,
+) -> Trace:
+    """Ask, and print the text as it comes, the answer of several rollouts, or the trace as JSON."""
+    if rollout.strategy == "single" and not as_json:
+        trace = _ask_streaming(question, loaded, config)
+    else:
+        trace = _ask_at_once(question, loaded, config, rollout, as_json=as_json)
+    if rollout.verbose:
+        _print_cost(trace)
+    return trace
+
+
+def _ask_at_once(
+    question: Question,
+    loaded: LoadedModel,
+    config: RolloutConfig,
+    rollout: OfferOptions,
+    *,
+    as_json: bool,
+) -> Trace:
+    """Ask, and print the answer of a strategy or the trace as JSON."""
+    from pixel_reasoner import api
+
+    trace = api.ask(
+        question, loaded, config, strategy=rollout.strategy, calibration=rollout.calibration
+    )
     if as_json:
         sys.stdout.write(trace.to_line() + "\n")
     else:

@@ -21,17 +21,26 @@ REASONING_FIELDS = ("reasoning_content", "reasoning", "both", "inline")
 SCORERS = ("typed", "harness", "released")
 SPLITS = ("train", "validation", "test")
 FAMILIES = ("attribute", "relation", "count", "infographic", "video")
+OPERATION_FAMILIES = ("turned", "faint", "distance", "crowd", "brief")
+"""families for single operations, which `all` does not contain"""
 FAMILIES_2 = ("attribute", "relation", "count", "where", "parts", "video", "moments")
 """families of PixelWorld 2"""
-ALL_WORLD_FAMILIES = (*FAMILIES, *(name for name in FAMILIES_2 if name not in FAMILIES))
+ALL_WORLD_FAMILIES = (
+    *FAMILIES,
+    *OPERATION_FAMILIES,
+    *(name for name in FAMILIES_2 if name not in FAMILIES),
+)
 CONTROLS = ("forbidden", "forced", "random-crop", "blank", "oracle", "tiling")
 """control conditions of `eval`"""
 ANALYSES = ("template", "labeller")
-EXPORT_FORMATS = ("trl", "message_list", "verl")
+OCR_MODES = ("auto", "never", "always")
+EXPORT_FORMATS = ("trl", "message_list", "verl", "questions")
 TEMPLATES = ("sft", "rl", "rows", "survey", "inspect")
 LESSON_FORMATS = ("html", "handout", "notebook", "h5p", "notes", "pptx", "strip", "gif")
 EXTENSIONS = ("operation", "dialect", "benchmark", "reward")
 """kinds of packages that `new` writes"""
+GRIDS = ("fractions", "fine_fractions", "thousandths", "thousandths_yx", "nines", "pixels")
+"""names in `dialects.proposal.BOX_GRIDS`"""
 
 CUT_MODES = ("exact", "fast")
 REDACTIONS = ("box", "pixelate", "blur")
@@ -99,7 +108,7 @@ def dialects() -> list[str]:
 
 
 def operations() -> list[str]:
-    """Return the operations that a run offers only if it names them: those of other packages."""
+    """Return the operations that a run offers only if it names them."""
     from pixel_reasoner.operations.registry import OPERATIONS
     from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 

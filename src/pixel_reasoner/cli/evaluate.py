@@ -18,6 +18,8 @@ from pixel_reasoner.cli.choices import (
 )
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
+    BudgetOption,
+    CalibrationOption,
     HeightsOption,
     LocalOptions,
     MaxTurnsOption,
@@ -34,6 +36,7 @@ from pixel_reasoner.cli.options import (
     TwinsOption,
     WithoutOption,
     WorldVersionOption,
+    engine_note,
     given_options,
     model_spec,
     reject_options,
@@ -41,7 +44,7 @@ from pixel_reasoner.cli.options import (
     rollout_config,
     with_groups,
 )
-from pixel_reasoner.cli.output import print_line, print_summary, progress_bars
+from pixel_reasoner.cli.output import print_line, print_summary, progress_bars, warn
 from pixel_reasoner.cli.ray import RayOptions, model_on_ray
 from pixel_reasoner.cli.survey import merge_survey
 
@@ -107,8 +110,19 @@ class DrawOptions:
     ] = None
     limit_seed: Annotated[int, typer.Option(help="Random seed of that draw.")] = 0
     strict: StrictOption = False
-    samples: Annotated[int, typer.Option(min=1, help="Answers per question: avg@k and pass@k.")] = 1
+    samples: Annotated[
+        int, typer.Option(min=1, help="Answers per question: avg@k, maj@k and pass@k.")
+    ] = 1
     strategy: StrategyOption = "single"
+    calibration: CalibrationOption = None
+    fit_calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fit the confidence of --strategy to the grades of this run and write it to this file, for --calibration.",
+        ),
+    ] = None
+    budget: BudgetOption = "fixed"
     temperature: TemperatureOption = 0.0
     sample_seed: SamplingSeedOption = 0
     shard: Annotated[
@@ -125,6 +139,13 @@ class DrawOptions:
         ),
     ] = None
     batch_size: Annotated[int, typer.Option(min=1, help="Number of concurrent questions.")] = 16
+    forced_answers: Annotated[
+        bool,
+        typer.Option(
+            "--forced-answers",
+            help="Also force an answer before and after each call, to measure which operations help and which hurt.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -184,9 +205,7 @@ def evaluate(
     model: ModelOption = "tiny",
     compare: Annotated[
         bool,
-        typer.Option(
-            "--compare", help="Also ask without operations, to measure gain and harm of operations."
-        ),
+        typer.Option("--compare", help="Also ask without operations, to measure gain and harm."),
     ] = False,
     without: WithoutOption = False,
     operation: OperationOption = None,
@@ -216,18 +235,21 @@ def evaluate(
         return
     api.check_benchmark(task)
     _check_effect(task, data, draw, world)
-    out = required_out(data.out)
     config = rollout_config(
         operations=not without,
         added=operation or (),
         strict=draw.strict,
+        budget=draw.budget,
         max_turns=max_turns,
         max_new_tokens=max_new_tokens or (256 if task == "pixelworld" else 1024),
         temperature=draw.temperature,
         seed=draw.sample_seed,
     )
     named = model_spec(model, local, servers, concurrency=draw.batch_size)
-    spec = _eval_spec(task, out, named, config, (data, draw, world), compare=compare)
+    spec = _eval_spec(
+        task, required_out(data.out), named, config, (data, draw, world), compare=compare
+    )
+    _print_engine_note(named)
     with model_on_ray(cluster, named, config, draw.batch_size) as ray, progress_bars() as progress:
         summary = api.evaluate(spec, progress, model=ray)
     print_summary(summary, spec.out)
@@ -301,15 +323,24 @@ def _eval_spec(
         shard=api.parse_shard(draw.shard),
         samples=draw.samples,
         strategy=draw.strategy,
+        calibration=draw.calibration,
+        fit_calibration=draw.fit_calibration,
         scorer=api.parse_scorer(draw.scorer),
         compare=compare,
         perturb=world.disturb,
         controls=api.parse_controls(draw.control or ()),
+        forced_answers=draw.forced_answers,
         allow_media=tuple(data.allow_media or ()),
         media_root=data.media_root,
         cache=draw.cache,
         batch_size=draw.batch_size,
     )
+
+
+def _print_engine_note(model: ModelSpec) -> None:
+    """Print why and at what cost a model runs without the engine."""
+    if note := engine_note(model):
+        warn(f"note: {note}")
 
 
 def _print_benchmarks() -> None:

@@ -35,7 +35,7 @@ OTHER_NAMES = {
     **dict.fromkeys(("--num", "--number", "--n"), ("--count", "--limit")),
     **dict.fromkeys(("--jobs", "--num-workers", "--processes"), ("--workers",)),
     **dict.fromkeys(("--checkpoint", "--model-path"), ("--model",)),
-    **dict.fromkeys(("--ops", "--operations", "--tool", "--tools"), ("--operation",)),
+    **dict.fromkeys(("--ops", "--tool", "--tools"), ("--operations", "--operation")),
 }
 """name in other programs -> our options; the first that the command has is suggested"""
 

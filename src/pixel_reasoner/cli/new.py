@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from pixel_reasoner.cli.choices import EXTENSIONS, choice_argument
+from pixel_reasoner.cli.choices import EXTENSIONS, GRIDS, choice_argument, choice_option
+from pixel_reasoner.cli.options import reject_options
 from pixel_reasoner.cli.output import print_line
+from pixel_reasoner.cli.proposed import module_text, print_decisions, propose
 from pixel_reasoner.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -57,22 +59,54 @@ def new(
         Path | None,
         typer.Option("--out", "-o", help="A new folder [default: pixel-reasoner-NAME]"),
     ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="A model folder: the dialect is proposed from its chat template, tokenizer, processor and config.",
+        ),
+    ] = None,
+    grid: Annotated[
+        str | None,
+        choice_option(
+            GRIDS,
+            "--grid",
+            help="Unit and order of boxes of the model, with --from [default: asked]",
+        ),
+    ] = None,
 ) -> None:
     """Write a package that adds an operation, dialect, benchmark or reward, with a test that passes.
 
     Its README has the commands to install, test and use it. Nothing that exists is replaced.
+    With --from, a dialect is proposed from a model folder: what its chat template shows is filled in, what it cannot show is
+    printed as a decision, with its options and the line to edit.
 
     Examples:
         pixel-reasoner new operation half_picture
 
         pixel-reasoner new benchmark road_signs --out road-signs
+
+        pixel-reasoner new dialect my_model --from models/my-model
     """
     _check_name(kind, name)
+    if kind != "dialect":
+        used = [("--from", from_), ("--grid", grid)]
+        reject_options(
+            [one for one, value in used if value is not None],
+            f"with {kind}: they belong to dialect",
+        )
+    elif from_ is None and grid is not None:
+        reject_options(["--grid"], "without --from")
     project = f"pixel-reasoner-{name.replace('_', '-')}"
     folder = (out or Path(project)).absolute()
     _check_folder(folder)
-    use = _write_package(folder, kind, name, project)
+    proposal = None if from_ is None else propose(name, from_, grid)
+    texts = {} if proposal is None else {f"pixel_reasoner_{name}.py": module_text(proposal, name)}
+    use = _write_package(folder, kind, name, project, texts)
     print_line(f"Written: {out or Path(project)}")
+    if proposal is not None:
+        [text] = texts.values()
+        print_decisions(proposal, f"pixel_reasoner_{name}", text)
     print_line(f"Next: cd {out or Path(project)} && pip install -e '.[test]' && python -m pytest")
     print_line(f"Then: {use}")
 
@@ -121,8 +155,10 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _write_package(folder: Path, kind: str, name: str, project: str) -> str:
-    """Write all files, or none, and return the command that uses the extension."""
+def _write_package(
+    folder: Path, kind: str, name: str, project: str, proposed: dict[str, str]
+) -> str:
+    """Write all files, or none, and return the command that uses the extension. `proposed` replaces files of the template."""
     from pixel_reasoner.files import cannot_write, temporary_path
 
     part = temporary_path(folder)
@@ -135,7 +171,7 @@ def _write_package(folder: Path, kind: str, name: str, project: str) -> str:
         texts["use"] = _filled(_KINDS[kind].use, texts)
         more = _TEMPLATES / "new" / f"README_{kind}.md.txt"
         texts["more"] = _filled(more.read_text("utf-8"), texts) if more.exists() else ""
-        for path, text in _files(kind, texts).items():
+        for path, text in (_files(kind, texts) | proposed).items():
             (part / path).write_text(text, encoding="utf-8")
         folder.mkdir(exist_ok=True)
         for written in part.iterdir():  # an empty folder, which may be the current one, stays

@@ -67,19 +67,39 @@ OperationOption = Annotated[
     list[str] | None,
     typer.Option(
         "--operation",
-        metavar="NAME",
+        "--operations",
+        metavar="NAME,...",
         autocompletion=completing(operations),
-        help="Also offer this operation of a plug-in. May be repeated.",
+        help="Also offer these operations, separated by commas: compare, mark, measure, read_text, zoom_time, zoom_variants, or of"
+        " a plug-in. May be repeated.",
     ),
 ]
 StrategyOption = Annotated[
     str,
     typer.Option(
         "--strategy",
-        metavar="NAME",
+        metavar="NAME[:KEY=VALUE,...]",
         autocompletion=completing(strategies),
-        help="How rollouts become one answer: single, majority_vote (the most frequent answer of 5 rollouts; needs a "
-        "--temperature above 0), or of a plug-in.",
+        help="How rollouts become one answer, with options: single; majority_vote:k=5,weights=count (the most frequent answer; "
+        "or weights=probability; needs a --temperature above 0); tiling:tiles=2; best_of_crops:tiles=3,overlap=0.2; proposals:source=difference,k=8,side=0.2 "
+        "(or source=ocr); tree_search:depth=3,overlap=0.3,nodes=32; or of a plug-in.",
+    ),
+]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE",
+        help="Calibrate the confidence of --strategy with a file of `eval --fit-calibration`.",
+    ),
+]
+BudgetOption = Annotated[
+    str,
+    typer.Option(
+        "--budget",
+        metavar="fixed|adaptive|N",
+        help="Pixels of pictures: fixed (those of the model), adaptive (smaller where the media or the context allow no "
+        "more; similar frames once), or adaptive with at most N visual tokens for the pictures of the question.",
     ),
 ]
 MaxTurnsOption = Annotated[
@@ -299,6 +319,24 @@ def model_note(spec: ModelSpec) -> str:
     return folder_settings(folder, spec.dialect).note
 
 
+def engine_note(spec: ModelSpec) -> str:
+    """Return why and at what cost a local model runs without the engine; empty if the engine runs it. No model is loaded.
+
+    >>> from pixel_reasoner.api import ModelSpec
+    >>> engine_note(ModelSpec("tiny")), engine_note(ModelSpec("owner/name"))
+    ('', '')
+    """
+    from pixel_reasoner.models.folder import BUNDLED_MODELS
+
+    folder = Path(spec.name)
+    if spec.endpoints or spec.name in BUNDLED_MODELS or not (folder / "config.json").is_file():
+        return ""
+    from pixel_reasoner.models.engine import fallback_note, folder_support
+
+    reason = folder_support(folder)
+    return "" if reason is None else fallback_note(reason)
+
+
 def given_options(group: Any, names: Sequence[str] = ()) -> list[str]:
     """Return the options of a group whose values differ from the defaults; `names` limits them to some fields.
 
@@ -359,33 +397,55 @@ def rollout_config(
     temperature: float,
     seed: int,
     strict: bool = False,
+    budget: str = "fixed",
 ) -> RolloutConfig:
     """Return the rollout configuration that options name.
 
     Args:
         operations: whether operations are offered.
-        added: names of operations besides the default ones.
+        added: names of operations besides the default ones; each text may be several, separated by commas.
         max_turns: messages of the model.
         max_new_tokens: per message.
         temperature: of sampling.
         seed: of sampling.
         strict: whether malformed calls are never repaired.
+        budget: fixed, adaptive, or a number of visual tokens.
 
     Raises:
-        UsageError: an unknown operation, or one although none are offered.
+        UsageError: an invalid budget, an unknown operation, one whose packages are missing, or one although none are offered.
         PluginError: an operation of a plug-in that cannot be used.
     """
     from pixel_reasoner.api import RolloutConfig, RolloutLimits, SamplingParams
-    from pixel_reasoner.operations.registry import OperationSet, default_operations
+    from pixel_reasoner.rollout.budgets import parse_budget
 
-    reject_options(["--operation"] if added and not operations else [], "with --no-operations")
-    names = (*default_operations().names, *OperationSet.of(added).names) if added else operations
+    reject_options(["--operations"] if added and not operations else [], "with --no-operations")
+    names = with_operations(added) if added else operations
     return RolloutConfig(
         operations=names,
         limits=RolloutLimits(max_turns=max_turns),
         sampling=SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed),
         strict=strict,
+        budget=parse_budget(budget),
     )
+
+
+def with_operations(added: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the default operations and of those that `--operations` adds.
+
+    Raises:
+        UsageError: an unknown operation, or one whose packages are missing.
+        PluginError: an operation of a plug-in that cannot be used.
+
+    >>> with_operations(["mark, measure", "mark"])
+    ('zoom_in', 'select_frames', 'mark', 'measure')
+    """
+    from pixel_reasoner.operations.registry import OperationSet, default_operations
+
+    names = [name.strip() for text in added for name in text.split(",") if name.strip()]
+    found = OperationSet.of((*default_operations().names, *names))
+    for spec in found:
+        spec.check_available()
+    return found.names
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:

@@ -169,6 +169,7 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     for name, group in groups.items():
         table.add_row(Text(visible(name)), *(format_metric(group[metric]) for metric in metrics))
     Console().print(table)
+    _print_cost(summary)
     if summary["failed"] and summary["count"]:
         num_asked = summary["count"] + len(summary["failed"])
         warn(
@@ -183,6 +184,8 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     if "cyclic_accuracy" in summary:
         print_line(f"cyclic_accuracy {summary['cyclic_accuracy']:g}")
     _print_repeats(summary.get("repeats", {}))
+    if summary.get("ece") is not None:
+        print_line(f"ece {summary['ece']:g} (expected calibration error of the confidence)")
     if "gain" in summary:
         print_comparison(summary, "gain", "harm", "with", "without")
     print_adaptivity_and_controls(summary)
@@ -244,11 +247,24 @@ def format_metric(value: Any) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
+def _print_cost(summary: Mapping[str, Any]) -> None:
+    """Print rollouts, tokens and time per answer."""
+    num_rollouts = summary["rollouts_per_question"]
+    parts = [] if num_rollouts in (None, 1) else [f"{num_rollouts:g} rollouts"]
+    tokens, visual = summary["tokens_per_question"], summary["visual_tokens_per_question"]
+    if tokens is not None:
+        parts.append(f"{tokens:,.0f} tokens" + (f" ({visual:,.0f} visual)" if visual else ""))
+    if summary["seconds_per_question"] is not None:
+        parts.append(f"{summary['seconds_per_question']:.2g} s")
+    if parts:
+        print_line(f"cost per answer: {', '.join(parts)}")
+
+
 def _print_repeats(repeats: Mapping[str, Any]) -> None:
     groups = {"": repeats, **repeats.get("by_category", {})}
     for group, metrics in groups.items():
         for name, metric in metrics.items():
-            if name.startswith(("avg@", "pass@")):
+            if name.startswith(("avg@", "maj@", "pass@")):
                 title = f"{name} {group} ".strip()
                 print_line(f"{title} {metric['value']:g} {format_metric(metric['interval'])}")
 

@@ -14,12 +14,15 @@ from pixel_reasoner.cli.choices import PROTOCOLS, REASONING_FIELDS, choice_optio
 from pixel_reasoner.cli.mcp import check_roots
 from pixel_reasoner.cli.options import (
     ENDPOINT_VARIABLE,
+    BudgetOption,
+    CalibrationOption,
     LocalOptions,
     MaxTurnsOption,
     ModelOption,
     OperationOption,
     ServerKindOption,
     ServerOptions,
+    StrategyOption,
     StrictOption,
     TemperatureOption,
     TimeoutOption,
@@ -173,6 +176,9 @@ class ReplyOptions:
     without: WithoutOption = False
     operation: OperationOption = None
     strict: StrictOption = False
+    strategy: StrategyOption = "single"
+    calibration: CalibrationOption = None
+    budget: BudgetOption = "fixed"
     max_turns: MaxTurnsOption = 6
     temperature: TemperatureOption = 0.0
 
@@ -277,6 +283,7 @@ def serve(
 def _settings(
     replies: ReplyOptions, access: AccessOptions, limits: LimitOptions, store: Path | None
 ) -> ServerSettings:
+    from pixel_reasoner.api import check_strategy
     from pixel_reasoner.server.fetch import check_media_host
     from pixel_reasoner.server.settings import (
         SERVER_MEDIA_LIMITS,
@@ -288,12 +295,16 @@ def _settings(
         operations=not replies.without,
         added=replies.operation or (),
         strict=replies.strict,
+        budget=replies.budget,
         max_turns=replies.max_turns,
         max_new_tokens=limits.max_new_tokens,
         temperature=replies.temperature,
         seed=0,
     )
+    check_strategy(replies.strategy, config, replies.calibration)
     return ServerSettings(
+        strategy=replies.strategy,
+        calibration=replies.calibration,
         host=access.host,
         port=access.port,
         no_auth=access.no_auth,

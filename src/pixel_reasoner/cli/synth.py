@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -10,17 +10,27 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from pixel_reasoner.cli.choices import ANALYSES, FAMILIES, choice_option, completing, sources
+from pixel_reasoner.cli.choices import (
+    ANALYSES,
+    FAMILIES,
+    OCR_MODES,
+    OPERATION_FAMILIES,
+    choice_option,
+    completing,
+    sources,
+)
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
     HeightsOption,
     MediaRootOption,
     MediaUrlOption,
+    OperationOption,
     ShardOption,
     WorldVersionOption,
     given_options,
     reject_options,
     with_groups,
+    with_operations,
 )
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.cli.ray import RayOptions, ray_cluster
@@ -34,7 +44,7 @@ SourceArgument = Annotated[
     str,
     typer.Argument(
         autocompletion=completing(sources),
-        help="pixelworld, jsonl, visa, star, sa1b, pixel_reasoner_rl, or of a plug-in",
+        help="pixelworld, jsonl, text, visa, star, sa1b, pixel_reasoner_rl, or of a plug-in",
     ),
 ]
 
@@ -56,7 +66,8 @@ class RowOptions:
         typer.Option(
             *("--families", "--family"),
             metavar="NAME,NAME|all",
-            help=f"Families of PixelWorld, separated by commas: {', '.join(FAMILIES)}.",
+            help=f"Families of PixelWorld, separated by commas: {', '.join(FAMILIES)}; for single operations also "
+            f"{', '.join(OPERATION_FAMILIES)}.",
         ),
     ] = "all"
     count: Annotated[
@@ -84,6 +95,15 @@ class RowOptions:
         typer.Option(help="Number of the first frame in own rows: 0 or 1 [default: 1]"),
     ] = None
 
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of `SynthSpec` that the options set."""
+        from pixel_reasoner.workflows.world2 import parse_heights
+
+        fields = asdict(self)
+        del fields["media_url"]  # set for the process
+        heights = parse_heights(self.heights)
+        return fields | {"allow_media": tuple(self.allow_media or ()), "heights": heights}
+
 
 @dataclass(frozen=True)
 class TraceOptions:
@@ -93,7 +113,9 @@ class TraceOptions:
 
     text_share: Annotated[
         float,
-        typer.Option(min=0.0, max=1.0, help="Share of traces without an operation (PixelWorld)."),
+        typer.Option(
+            min=0.0, max=1.0, help="Share of traces without an operation (PixelWorld and text)."
+        ),
     ] = 0.2667
     refused_share: Annotated[
         float,
@@ -123,6 +145,43 @@ class TraceOptions:
         int,
         typer.Option(min=1, help="Maximum number of regions per picture (sa1b)."),
     ] = 3
+    operation: OperationOption = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return these options as fields of `SynthSpec`."""
+        return {
+            "text_share": self.text_share,
+            "error_share": self.refused_share,
+            "mistakes": self.mistakes,
+            "margin": self.margin,
+            "min_side": self.min_side,
+            "regions": self.regions,
+            "operations": with_operations(self.operation or ()),
+        }
+
+
+@dataclass(frozen=True)
+class DocumentOptions:
+    """Options for the text of documents."""
+
+    panel: ClassVar[str] = "Documents (text)"
+
+    per_page: Annotated[int, typer.Option(min=1, help="Maximum number of traces about a page.")] = 6
+    ocr: Annotated[
+        str,
+        choice_option(
+            OCR_MODES,
+            "--ocr",
+            help="Pages that are read by OCR: those without a text layer if the extra is installed, none, or all.",
+        ),
+    ] = "auto"
+    legible_px: Annotated[
+        float,
+        typer.Option(
+            min=1.0,
+            help="Height in pixels of a line of text in the model's picture from which it can read it; smaller text needs an operation.",
+        ),
+    ] = 12.0
 
 
 @dataclass(frozen=True)
@@ -194,6 +253,7 @@ def synth(
         ),
     ] = "tiny",
     traces: TraceOptions = TraceOptions(),
+    documents: DocumentOptions = DocumentOptions(),
     labeller: LabellerOptions = LabellerOptions(),
     cluster: RayOptions = RayOptions(),
 ) -> None:
@@ -204,45 +264,28 @@ def synth(
 
         pixel-reasoner synth jsonl --data my_rows.jsonl --model pixel_reasoner --out runs/mine
 
+        pixel-reasoner synth text --data my_documents --out runs/documents
+
         pixel-reasoner synth sa1b --data sa1b --labeller http://localhost:8000/v1 --labeller-model NAME --out runs/sa1b
 
         pixel-reasoner check runs/synth
     """
     cluster.check()
-    _check_effect(source, rows, traces)
+    _check_effect(source, rows, traces, documents)
     from pixel_reasoner import api
 
     spec = api.SynthSpec(
         source=source,
         out=out,
-        data=rows.data,
-        allow_media=tuple(rows.allow_media or ()),
-        media_root=rows.media_root,
-        **_world_options(rows),
-        count=rows.count,
-        per_scene=rows.per_scene,
-        seed=rows.seed,
-        box_unit=rows.box_unit,
-        box_format=rows.box_format,
-        frame_base=rows.frame_base,
+        **rows.fields(),
         shard=api.parse_shard(shard),
         workers=workers,
         model=model,
-        text_share=traces.text_share,
-        error_share=traces.refused_share,
-        mistakes=traces.mistakes,
-        margin=traces.margin,
-        min_side=traces.min_side,
-        regions=traces.regions,
+        **asdict(documents),
+        **traces.fields(),
         labeller=labeller.spec(),
     )
     _print_summary(_synthesize(spec, cluster), out)
-
-
-def _world_options(rows: RowOptions) -> dict[str, Any]:
-    from pixel_reasoner.workflows.world2 import parse_heights
-
-    return {"families": rows.families, "world": rows.world, "heights": parse_heights(rows.heights)}
 
 
 def _synthesize(spec: SynthSpec, cluster: RayOptions) -> dict[str, Any]:
@@ -264,16 +307,21 @@ def _synthesize(spec: SynthSpec, cluster: RayOptions) -> dict[str, Any]:
             )
 
 
-def _check_effect(source: str, rows: RowOptions, traces: TraceOptions) -> None:
+def _check_effect(
+    source: str, rows: RowOptions, traces: TraceOptions, documents: DocumentOptions
+) -> None:
     """Reject options that belong to another source."""
     if source != "sa1b":
         reject_options(given_options(traces, ["regions"]), f"on {source}: it is an option of sa1b")
+    if source != "text":
+        options = given_options(documents, ["per_page", "ocr", "legible_px"])
+        reject_options(options, f"on {source}: it is an option of text")
     if source == "pixelworld":
         reject_options(given_options(rows, ["data"]), "on pixelworld, which is generated")
         return
-    options = given_options(rows, ["families", "per_scene", "world", "heights"]) + given_options(
-        traces, ["text_share"]
-    )
+    options = given_options(rows, ["families", "per_scene", "world", "heights"])
+    if source != "text":
+        options += given_options(traces, ["text_share"])
     reject_options(options, f"on {source}: it is an option of pixelworld")
 
 
@@ -285,6 +333,11 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
             print_line(
                 f"{title}: " + ", ".join(f"{name} {n}" for name, n in summary[title].items())
             )
+    if summary["settings"].get("documents") and set(summary["kinds"]) == {"text"}:
+        warn(
+            "no trace uses an operation: the model can read all of the text in its picture of the whole page; "
+            "a higher --legible-px asks for crops"
+        )
     if summary["dropped"]:
         _warn_of_dropped(out / "dropped.jsonl")
 

@@ -78,7 +78,7 @@ def export(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A folder with traces.jsonl, or the file. For verl also questions, as for `train rl`."
+            help="A folder with traces.jsonl, or the file. For verl and questions also questions, as for `train rl`."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
@@ -91,7 +91,7 @@ def export(
     `trl`: a `datasets` folder with messages and inline pictures, for a stock trl.SFTTrainer. `message_list`: the JSON
     format of
     PixelReasoner-SFT-Data, with pictures as files, for traces from `synth --model pixel_reasoner`. `verl`: a Parquet file of
-    questions with paths of media, for RL with verl or SkyRL.
+    questions with paths of media, for RL with verl or SkyRL. `questions`: `questions.jsonl` for `eval jsonl` and `train rl`.
 
     Examples:
         pixel-reasoner export runs/synth --out runs/synth-trl

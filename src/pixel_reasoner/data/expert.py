@@ -12,6 +12,8 @@ the record of a rollout with these texts. Kinds of traces and their default shar
     reselect     frames without the evidence first, then the right ones
     refused      a rejected call first (a bad box, frames out of range), then a valid one
     text         an immediate answer, for questions that need no operation
+    operation    one call of an operation that is off by default, planned by itself (`OperationSpec.plan`)
+    operation_wrong  the same after a call that misses the evidence
 
 Departures from the paper
     1. Texts are templates instead of language model output: they repeat the annotation and add nothing.
@@ -24,24 +26,34 @@ Departures from the paper
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple
 
 from pixel_reasoner.data import wording
+from pixel_reasoner.data.regions import (
+    STEP,
+    ExpertConfig as ExpertConfig,
+    NoTrace as NoTrace,
+    box_in_crop,
+    wider_box,
+    zoom_box as zoom_box,
+)
 from pixel_reasoner.data.wording import fill_template
 from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion
-from pixel_reasoner.models.scripted import ScriptedModel
+from pixel_reasoner.operations.base import OperationSpec, PerturbRequest, PlanRequest
 from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
 from pixel_reasoner.operations.zoom import sample_off_target_box
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import AnswerType, Evidence, Question
-from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings, SynthesisInfo
+from pixel_reasoner.schema.settings import (
+    RolloutConfig,
+    RunSettings,
+    SynthesisInfo,
+)
 from pixel_reasoner.schema.trace import Observation, ToolCall, Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.grading import is_right
@@ -50,8 +62,8 @@ VERSION = 2
 """incremented when a question and seed give another trace"""
 MAX_ZOOMS = 5
 """zooms of a trace whose answer follows in the sixth turn, the usual limit of a rollout"""
-_STEP = 0.01
-"""resolution of box coordinates in calls: two decimals"""
+_OTHER_PICTURE_SHARE = 0.6
+"""share of wrong first zooms into another picture, for questions about several"""
 
 
 class Kind(StrEnum):
@@ -64,30 +76,8 @@ class Kind(StrEnum):
     RESELECT = "reselect"
     REFUSED = "refused"
     TEXT = "text"
-
-
-class ExpertConfig(NamedTuple):
-    """Dialect and pixel budgets of the traces, and size of zoomed regions."""
-
-    dialect: Dialect
-    budgets: PixelBudgets
-    margin: float = 0.25
-    """margin around the evidence on every side, as a fraction of the evidence's width and height"""
-    min_side: float = 0.12
-    """minimum width and height of a zoomed region, as a fraction of the picture"""
-
-    @property
-    def model(self) -> ScriptedModel:
-        """Scripted model with this dialect and these budgets."""
-        return ScriptedModel([""], dialect=self.dialect.name, budgets=self.budgets)
-
-
-class NoTrace(Exception):
-    """A question has no trace of a kind. `reason` is a short name for counts."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
+    OPERATION = "operation"
+    OPERATION_WRONG = "operation_wrong"
 
 
 def expert_trace(
@@ -119,25 +109,6 @@ def expert_trace(
     return trace
 
 
-def zoom_box(evidence_box: Box, config: ExpertConfig) -> Box:
-    """Return the region to zoom into: the evidence with a margin, inside the picture, rounded to hundredths.
-
-    >>> from pixel_reasoner.dialects import COMPACT
-    >>> zoom_box(Box(0.0, 0.5, 0.1, 0.6), ExpertConfig(COMPACT, COMPACT.budgets))
-    Box(x1=0.0, y1=0.48, x2=0.15, y2=0.63)
-    """
-    sides = []
-    for low, high in ((evidence_box.x1, evidence_box.x2), (evidence_box.y1, evidence_box.y2)):
-        side = _up(max((high - low) * (1 + 2 * config.margin), config.min_side))
-        # Round to the nearest hundredth so that equal evidence gives equal sizes; round outwards if that would cut the
-        # evidence.
-        start = round(min(max((low + high - side) / 2, 0.0), 1 - side), 2)
-        end = round(start + side, 2)
-        sides.append((min(start, _down(low)), max(end, _up(high))))
-    (x1, x2), (y1, y2) = sides
-    return Box(x1, y1, x2, y2)
-
-
 class _TraceWriter:
     """Writer of one trace. Records which turns are mistakes."""
 
@@ -152,7 +123,10 @@ class _TraceWriter:
         self.rng = rng
         self.config = config
         self.rollout = Rollout(
-            question, config.model, RolloutConfig(strict=True), context and context.fresh()
+            question,
+            config.model,
+            RolloutConfig(strict=True, operations=config.operations),
+            context and context.fresh(),
         )
         self.mistakes: set[int] = set()
         self.first_words: tuple[str, ...] = (
@@ -165,6 +139,19 @@ class _TraceWriter:
         if evidence is None or not (evidence.boxes or evidence.frames):
             raise NoTrace("no_evidence")
         return evidence
+
+    def planned(self) -> tuple[OperationSpec, ToolCall]:
+        """Return the first enabled operation that plans a call for the question, and this call."""
+        request = PlanRequest(
+            pictures=self.rollout.context.pictures,
+            sampling=self.rollout.context.sampling,
+            zoom_box=lambda box: zoom_box(box, self.config),
+        )
+        for spec in self.rollout.operations:
+            call = spec.plan(self.question, request) if spec.plan is not None else None
+            if call is not None:
+                return spec, call
+        raise NoTrace("no_operation")
 
     def subject(self, nth: int) -> str:
         subjects = self.evidence.subjects
@@ -248,19 +235,36 @@ class _TraceWriter:
         )
 
     def where(self, nth: int) -> str:
-        return wording.describe_place(self.evidence.boxes[nth])
+        place = wording.describe_place(self.evidence.boxes[nth])
+        return f"{place} of picture {self.evidence.image}" if self.names_pictures else place
+
+    @property
+    def names_pictures(self) -> bool:
+        """Whether the question has several pictures, and the words name the right one."""
+        return self.config.names_pictures and len(self.question.media) > 1
 
     def select_words(self) -> str:
         return fill_template(self.rng, wording.SELECT, subject=self.subject(0))
 
+    def operation_words(self, spec: OperationSpec) -> str:
+        evidence = self.question.evidence
+        assert evidence is not None, "a planned call has evidence"
+        subjects = evidence.subjects or ("the part that matters",)
+        where = wording.describe_place(evidence.boxes[0]) if evidence.boxes else "picture"
+        return fill_template(
+            self.rng, spec.synthesis, subject=subjects[0], other=subjects[-1], where=where
+        )
+
     def finding(self, nth: int) -> str:
-        findings = self.evidence.findings or (f"it shows {self.question.answer[0]}",)
+        evidence = self.question.evidence
+        findings = (evidence and evidence.findings) or (f"it shows {self.question.answer[0]}",)
         return fill_template(self.rng, wording.FOUND, finding=findings[nth])
 
     def finish(self, kind: Kind) -> Trace:
         """Return the trace without times, so that the same seed gives the same bytes."""
         assert self.rollout.stop is not None, "the last turn of a trace answers"
         settings = RunSettings(
+            operations=self.config.operations,
             synthesis=SynthesisInfo(version=VERSION, kind=str(kind)),
             dialect=self.config.dialect.name,
             budgets=self.config.budgets,
@@ -291,9 +295,8 @@ def _wrong(writer: _TraceWriter, times: int) -> None:
     words = writer.zoom_words(0)
     tried: list[Box] = []
     for _ in range(times):
-        box = _box_without_evidence(boxes, tried, writer)
-        tried.append(box)
-        writer.zoom(words, box, image, mistake=True)
+        shown, box = _wrong_place(boxes, tried, writer)
+        writer.zoom(words, box, shown, mistake=True)
         words = fill_template(writer.rng, wording.NOT_HERE, subject=subject, where=writer.where(0))
     writer.zoom(words, zoom_box(boxes[0], writer.config), image)
     _remaining_evidence(writer)
@@ -303,14 +306,14 @@ def _too_wide(writer: _TraceWriter) -> None:
     boxes, image = _boxes_without_search(writer, 1), writer.evidence.image
     subject = writer.subject(0)
     close = zoom_box(boxes[0], writer.config)
-    wide = _wider_box(close, writer.rng)
+    wide = wider_box(close, writer.rng)
     observation = writer.zoom(writer.zoom_words(0), wide, image)
     if not observation.pictures:
         raise NoTrace("refused_look", observation.text)
     crop = observation.pictures[0]
     words = fill_template(writer.rng, wording.TOO_WIDE, subject=subject)
     if writer.config.dialect.can_name_pictures:
-        writer.zoom(words, _box_in_crop(crop.box, close), crop.number)
+        writer.zoom(words, box_in_crop(crop.box, close), crop.number)
     else:
         writer.zoom(words, close, image)
     _remaining_evidence(writer)
@@ -365,7 +368,7 @@ def _refused(writer: _TraceWriter) -> None:
         if bad == "inverted":
             x1, x2 = x2, x1
         elif bad == "outside":
-            x2 = 1 + rng.randint(1, 20) * _STEP
+            x2 = 1 + rng.randint(1, 20) * STEP
         else:
             image = len(writer.rollout.context) + rng.randint(1, 3)
         writer.zoom(words, Box(x1, y1, x2, y2), image, mistake=True)
@@ -392,6 +395,48 @@ def _text(writer: _TraceWriter) -> None:
     writer.answer(fill_template(writer.rng, wording.AT_ONCE, finding=finding))
 
 
+def _operation(writer: _TraceWriter) -> None:
+    spec, call = writer.planned()
+    _call_and_answer(writer, call, writer.operation_words(spec))
+
+
+def _operation_wrong(writer: _TraceWriter) -> None:
+    """Append a call that misses the evidence, and the right one."""
+    spec, call = writer.planned()
+    evidence, dialect = writer.question.evidence, writer.config.dialect
+    assert evidence is not None, "a planned call has evidence"
+    wrong = None
+    if spec.perturb is not None:
+        request = PerturbRequest(
+            evidence=evidence,
+            pictures=writer.rollout.context.pictures,
+            rng=writer.rng,
+            padding=dialect.padding,
+            rounding=dialect.grid.slack,
+        )
+        wrong = spec.perturb(call, request)
+    if wrong is None:
+        raise NoTrace("no_wrong_call")
+    writer.turn(writer.operation_words(spec), wrong, mistake=True)
+    subject = (evidence.subjects or ("the part that matters",))[0]
+    again = wording.MISSED_TIME if evidence.clip_indices else wording.MISSED
+    _call_and_answer(writer, call, fill_template(writer.rng, again, subject=subject))
+
+
+def _call_and_answer(writer: _TraceWriter, call: ToolCall, words: str) -> None:
+    observation = writer.turn(words, call)
+    assert observation is not None, "every call gives an observation"
+    if observation.error is not None:
+        raise NoTrace("refused_look", observation.text)
+    evidence = writer.question.evidence
+    num_findings = len(evidence.findings) if evidence is not None else 0
+    if len(set(evidence.findings) if evidence is not None else ()) < 2:
+        writer.answer(writer.finding(-1))
+        return
+    findings = [writer.finding(nth) for nth in range(num_findings)]
+    writer.answer(" ".join(findings))
+
+
 _WRITERS: dict[Kind, Callable[[_TraceWriter], None]] = {
     Kind.SINGLE: _single,
     Kind.WRONG_ONCE: lambda writer: _wrong(writer, 1),
@@ -400,10 +445,23 @@ _WRITERS: dict[Kind, Callable[[_TraceWriter], None]] = {
     Kind.RESELECT: _reselect,
     Kind.REFUSED: _refused,
     Kind.TEXT: _text,
+    Kind.OPERATION: _operation,
+    Kind.OPERATION_WRONG: _operation_wrong,
 }
 
 
 # --- regions ---
+
+
+def _wrong_place(boxes: tuple[Box, ...], tried: list[Box], writer: _TraceWriter) -> tuple[int, Box]:
+    """Return a picture and a region of it without any evidence: often another picture, if there are several."""
+    image = writer.evidence.image
+    others = [n for n in range(1, len(writer.question.media) + 1) if n != image]
+    if writer.names_pictures and others and writer.rng.random() < _OTHER_PICTURE_SHARE:
+        return writer.rng.choice(others), zoom_box(boxes[0], writer.config)
+    box = _box_without_evidence(boxes, tried, writer)
+    tried.append(box)
+    return image, box
 
 
 def _box_without_evidence(
@@ -419,40 +477,13 @@ def _box_without_evidence(
     return box
 
 
-def _wider_box(close: Box, rng: random.Random) -> Box:
-    """Return a region, two to three times as wide and high, that contains another and is not the whole picture."""
-    sides = []
-    for low, high in ((close.x1, close.x2), (close.y1, close.y2)):
-        side = min((high - low) * rng.uniform(2, 3), 0.9)
-        if side < 1.5 * (high - low):
-            raise NoTrace("no_room_for_a_wider_region")
-        start = rng.uniform(max(0.0, high - side), min(low, 1 - side))
-        sides.append((_down(start), _up(start + side)))
-    (x1, x2), (y1, y2) = sides
-    return Box(x1, y1, x2, y2)
-
-
-def _box_in_crop(outer: Box, box: Box) -> Box:
-    """Return a box of the picture in coordinates of an enclosing crop, rounded outwards: the inverse of `Box.within`."""
-    x1, y1, x2, y2 = box.relative_to(outer)
-    return Box(max(0.0, _down(x1)), max(0.0, _down(y1)), min(1.0, _up(x2)), min(1.0, _up(y2)))
-
-
-def _down(value: float) -> float:
-    return round(math.floor(value / _STEP + 1e-6) * _STEP, 2)
-
-
-def _up(value: float) -> float:
-    return round(min(1.0, math.ceil(value / _STEP - 1e-6) * _STEP), 2)
-
-
 # --- verification ---
 
 
 def _verify(trace: Trace, kind: Kind) -> None:
     if not is_right(trace):
         raise NoTrace("answer_does_not_score", f"{trace.answer!r}")
-    if kind is not Kind.TEXT and evidence_hit(trace) is not True:
+    if kind is not Kind.TEXT and evidence_hit(trace) is False:
         raise NoTrace("evidence_not_shown")
     refused = [turn for turn in trace.turns if turn.observation and turn.observation.error]
     if any(not turn.mistake for turn in refused):

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pixel_reasoner.data.encode import conversation
-from pixel_reasoner.dialects import PIXEL_REASONER, boxed
+from pixel_reasoner.dialects import PIXEL_REASONER, Message, boxed, get_dialect
 from pixel_reasoner.errors import InputError, PixelReasonerError, require_extra
 from pixel_reasoner.files import (
     TEMPORARY_PREFIX,
@@ -27,6 +27,7 @@ from pixel_reasoner.files import (
     file_name,
     write_bytes,
 )
+from pixel_reasoner.models.native_tools import as_text_messages
 from pixel_reasoner.rollout.replay import replay
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.runs.folder import load_run
@@ -39,13 +40,19 @@ from pixel_reasoner.sources.media_folders import data_folders
 from pixel_reasoner.sources.rows import RowError, SkippedRow, json_objects
 
 
+def _as_text(trace: Trace) -> list[Message]:
+    """Return a trace as messages whose turns are texts and whose results are user messages, for every dialect."""
+    messages = conversation(trace)
+    return as_text_messages(get_dialect(trace.settings.dialect), messages)
+
+
 def trl_row(trace: Trace) -> dict[str, Any]:
     """Return a trace as a row: messages with image placeholders, and the pictures in order.
 
     A stock trainer cannot mask deliberate mistakes, so it trains them.
     """
     messages, images = [], []
-    for message in conversation(trace):
+    for message in _as_text(trace):
         content = []
         for part in message["content"]:
             if part["type"] == "image":
@@ -139,7 +146,7 @@ def _message_list(trace: Trace, out: Path) -> list[dict[str, Any]]:
         )
     rows = []
     number = 0
-    for message in conversation(trace):
+    for message in _as_text(trace):
         content: list[dict[str, Any]] = []
         for part in message["content"]:
             if part["type"] == "text":

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pixel_reasoner.data.synth import UnitResult
+    from pixel_reasoner.data.unit_files import UnitResult
 
 
 class Progress:

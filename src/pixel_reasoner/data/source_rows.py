@@ -25,6 +25,7 @@ from pixel_reasoner.runs.lock import STORE
 from pixel_reasoner.runs.store import RunStore
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.sources.rows import SkippedRow
+from pixel_reasoner.sources.units import SourceUnit
 
 _Result = TypeVar("_Result")
 ROWS = f"{STORE}/rows.txt"
@@ -111,6 +112,8 @@ def unit_fingerprint(unit: Any) -> str:
 
 
 def _content(row: Any) -> Any:
+    if isinstance(row, SourceUnit):
+        return _content(row.unit)
     if isinstance(row, SkippedRow):
         return [row.where, row.reason]
     if not isinstance(row, Question):
@@ -139,7 +142,9 @@ def _check(unit: Any, known: str | None, number: int, num_known: int, out: Path)
 
 def _name(unit: Any) -> str:
     row = unit[0] if isinstance(unit, list) and unit else unit
-    return str(getattr(row, "id", None) or getattr(row, "where", None) or "one of a group")
+    row = row.unit if isinstance(row, SourceUnit) else row
+    names = (getattr(row, name, None) for name in ("id", "where", "name"))
+    return str(next(filter(None, names), "one of a group"))
 
 
 def _fingerprints(out: Path) -> Iterator[str]:

@@ -7,10 +7,8 @@
     DIR/summary.json     counts by kind, dropped rows by reason, traces per second
     DIR/.store/rows.txt  fingerprints of the source rows (`data.source_rows`), not for PixelWorld
 
-A run is a sequence of units of a source (a scene, or a row of a data set). The traces of a unit depend only on the unit
-and the
-settings, and units are written in order. So the bytes do not depend on the number of workers, and a killed run
-continues
+A run is a sequence of units of a source (a scene, or a row of a data set). The traces of a unit depend only on the unit and
+the settings, and units are written in order. So the bytes do not depend on the number of workers, and a killed run continues
 after the last unit of its last checkpoint (`runs.store`).
 """
 
@@ -22,13 +20,13 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from pixel_reasoner.data.expert import (
     VERSION,
@@ -40,15 +38,20 @@ from pixel_reasoner.data.expert import (
 )
 from pixel_reasoner.data.labeller import Labeller, LabellerSettings
 from pixel_reasoner.data.parallel import map_in_order
-from pixel_reasoner.data.progress import Progress
 from pixel_reasoner.data.row_media import open_row_media
 from pixel_reasoner.data.scene_source import Unit as SceneUnit, scene_source
 from pixel_reasoner.data.source_rows import ROWS, SourceRows, check_complete
+from pixel_reasoner.data.unit_files import (
+    DROPPED,
+    PARTIAL_TRACES,
+    UnitResult,
+    pending_media_dir,
+    started_progress,
+    write_units,
+)
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import (
-    TEMPORARY_PREFIX,
-    cannot_write,
     numbered_lines,
     output_errors,
     read_json_object,
@@ -58,13 +61,14 @@ from pixel_reasoner.files import (
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.runs.store import TRACES, RunStore, manifest_path
-from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.question import MediaItem, Question, with_media_root
 from pixel_reasoner.schema.record import Record
-from pixel_reasoner.schema.settings import PixelBudgets
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, PixelBudgets
 from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.sources.base import MEDIA
 from pixel_reasoner.sources.pixelworld import PixelWorldSource, world_version
 from pixel_reasoner.sources.rows import Row, SkippedRow
+from pixel_reasoner.sources.text import DocumentSettings
+from pixel_reasoner.sources.units import SourceUnit
 
 PICTURE_SHARES = {Kind.SINGLE: 0.3, Kind.WRONG_ONCE: 0.2, Kind.WRONG_TWICE: 0.2, Kind.TOO_WIDE: 0.3}
 VIDEO_SHARES = {Kind.SINGLE: 0.9, Kind.RESELECT: 0.1}
@@ -72,17 +76,12 @@ VIDEO_SHARES = {Kind.SINGLE: 0.9, Kind.RESELECT: 0.1}
 TEXT_SHARE = round(2000 / 7500, 4)
 """share of traces without an operation in the paper"""
 
-Unit = SceneUnit | Row | list[Row]
-"""a scene, a row of a data set, or the rows of a scene"""
-_CHECKPOINT_EVERY = 64
-"""units between two checkpoints"""
+Unit = SceneUnit | Row | list[Row] | SourceUnit
+"""a scene, a row of a data set, the rows of a scene, or a unit of a source whose rows workers build"""
+_WRONG_OPERATION_SHARE = 0.15
+"""share of traces with an operation that is off by default that start with a call that misses the evidence"""
 _MAX_EXAMPLES = 3
 """number of reasons with an example in the error of a run without traces"""
-_PARTIAL_TRACES = f"{TRACES}.part"
-_PENDING_MEDIA = f"{MEDIA}/{TEMPORARY_PREFIX}ahead"
-"""folder of media of units that are not yet written: workers run ahead, and a kill must leave no unused media in the
-run"""
-_DROPPED = "dropped.jsonl"
 
 
 class SynthSettings(Record):
@@ -116,8 +115,20 @@ class SynthSettings(Record):
     """maximum number per picture, for a data set with regions and no questions"""
     units_of_rows: dict[str, Any] | None = None
     """units of boxes and frames of own rows without units; None: those of the source"""
+    documents: DocumentSettings | None = None
+    """how questions about the text of documents are made; None: another source"""
     labelling: LabellerSettings | None = None
     """labeller that writes findings or questions; None: templates only"""
+    operations: tuple[str, ...] = DEFAULT_OPERATIONS
+    """names of the enabled operations; one that is off by default answers the questions for which it plans a call"""
+
+    @model_serializer(mode="wrap")
+    def _without_new_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Serialize settings that older runs do not have only if they differ from the default."""
+        fields: dict[str, Any] = handler(self)
+        if self.operations == DEFAULT_OPERATIONS:
+            fields.pop("operations", None)
+        return fields
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values. Heights are left out if unset: runs of older versions have none."""
@@ -132,22 +143,14 @@ class SynthSettings(Record):
     @property
     def expert(self) -> ExpertConfig:
         """Configuration of the trace writer."""
-        return ExpertConfig(get_dialect(self.dialect), self.budgets, self.margin, self.min_side)
-
-
-class UnitResult(NamedTuple):
-    """Result of a unit."""
-
-    lines: list[str]
-    """traces as JSON lines"""
-    kinds: list[str]
-    dropped: list[SkippedRow]
-    media: list[str]
-    """relative media paths of the unit"""
-
-    def at_most(self, count: int) -> UnitResult:
-        """Return the result with at most `count` traces."""
-        return self._replace(lines=self.lines[:count], kinds=self.kinds[:count])
+        return ExpertConfig(
+            get_dialect(self.dialect),
+            self.budgets,
+            self.margin,
+            self.min_side,
+            self.operations,
+            names_pictures=self.documents is not None,
+        )
 
 
 class MapUnits(Protocol):
@@ -225,7 +228,7 @@ def _synthesize(
 def _segments(settings: SynthSettings) -> tuple[str, ...]:
     """Return the files of a run. The settings determine the scenes of PixelWorld, so they have no fingerprints."""
     has_rows = settings.source != PixelWorldSource.name
-    return (_PARTIAL_TRACES, _DROPPED, *([ROWS] if has_rows else []))
+    return (PARTIAL_TRACES, DROPPED, *([ROWS] if has_rows else []))
 
 
 def _is_empty(summary: dict[str, Any], settings: SynthSettings) -> bool:
@@ -236,10 +239,10 @@ def _is_empty(summary: dict[str, Any], settings: SynthSettings) -> bool:
 
 def _no_traces(summary: dict[str, Any], settings: SynthSettings, out: Path) -> InputError:
     """Return the error of a run without traces. Only `dropped.jsonl` is kept, so that corrected rows start a new run."""
-    for path in (out / "settings.json", out / _PARTIAL_TRACES, out / ROWS, manifest_path(out)):
+    for path in (out / "settings.json", out / PARTIAL_TRACES, out / ROWS, manifest_path(out)):
         path.unlink(missing_ok=True)
     examples: dict[str, SkippedRow] = {}
-    for _, line in numbered_lines(out / _DROPPED, _DROPPED):
+    for _, line in numbered_lines(out / DROPPED, DROPPED):
         row = SkippedRow(**json.loads(line))
         examples.setdefault(row.reason, row)
     counts = Counter(summary["dropped"]).most_common()
@@ -257,7 +260,7 @@ def _no_traces(summary: dict[str, Any], settings: SynthSettings, out: Path) -> I
     return InputError(
         expected="rows that give a trace",
         got=f"none (dropped: {'; '.join(named)})",
-        fix=f"correct the rows listed in {out / _DROPPED}, and run the same command again",
+        fix=f"correct the rows listed in {out / DROPPED}, and run the same command again",
     )
 
 
@@ -288,7 +291,7 @@ class _Run:
         self.settings, self.store, self.options = settings, store, options
         self.on_traces = options.on_traces
         self.started = time.perf_counter()
-        self.progress = _started(store)
+        self.progress = started_progress(store)
         self.count_before = self.progress.count
 
     def write(self, units: Iterator[Unit], labeller: Labeller | None) -> dict[str, Any]:
@@ -309,7 +312,7 @@ class _Run:
             )
         try:
             with closing(self.options.map_units(rest, settings, folder)) as results:
-                _write_units(self.store, self.progress, rows.record(results), quota, self.on_traces)
+                write_units(self.store, self.progress, rows.record(results), quota, self.on_traces)
         finally:
             calls = labeller.finish() if labeller is not None else None  # its threads also render
             shutil.rmtree(folder, ignore_errors=True)
@@ -338,11 +341,6 @@ def scene_units(settings: SynthSettings) -> Iterator[Unit]:
     return scene_source(settings).units(Path())
 
 
-def pending_media_dir(out: Path) -> Path:
-    """Return the media root of a unit until it is written. `append_unit` then moves its media into the run."""
-    return out / _PENDING_MEDIA
-
-
 def write_unit(unit: Unit, settings: SynthSettings, folder: Path) -> UnitResult:
     """Return the traces of one unit. Scenes are rendered into a folder, unless their file exists there."""
     rows = _rows(unit, settings, folder)
@@ -359,6 +357,8 @@ def write_unit(unit: Unit, settings: SynthSettings, folder: Path) -> UnitResult:
 
 def _rows(unit: Unit, settings: SynthSettings, folder: Path) -> Row | list[Row]:
     """Return the rows of a unit. A row of a data set is returned unchanged."""
+    if isinstance(unit, SourceUnit):
+        return list(unit.rows(folder))
     if isinstance(unit, Question | SkippedRow | list):
         return unit
     scenes: Any = scene_source(settings)
@@ -366,15 +366,18 @@ def _rows(unit: Unit, settings: SynthSettings, folder: Path) -> Row | list[Row]:
 
 
 def _write_traces(questions: list[Question], settings: SynthSettings, folder: Path) -> UnitResult:
-    """Return one trace per question. All questions have the same media."""
+    """Return one trace per question. Questions about the same media share what is decoded."""
     written = UnitResult([], [], [], [])
     expert = settings.expert
-    context: MediaContext | None = None
+    contexts: dict[tuple[MediaItem, ...], MediaContext] = {}
     for question in questions:
         rng = random.Random(f"synth/{VERSION}/{settings.seed}/{question.id}")
         asked = with_media_root(question, folder)
         try:
-            context = context or open_row_media(question, asked, expert.budgets)
+            context = contexts.get(question.media)
+            if context is None:
+                context = open_row_media(question, asked, expert.budgets)
+                contexts[question.media] = context
             trace = _trace_of_random_kind(asked, settings, rng, context)
         except NoTrace as error:
             written.dropped.append(SkippedRow(question.id, error.reason, str(error)))
@@ -395,6 +398,15 @@ def _trace_of_random_kind(
     expert = settings.expert
     if question.needs_look is False:
         return expert_trace(question, Kind.TEXT, rng, expert, context)
+    if settings.operations != DEFAULT_OPERATIONS:
+        wrong = settings.mistakes and rng.random() < _WRONG_OPERATION_SHARE
+        for kind in (*([Kind.OPERATION_WRONG] if wrong else []), Kind.OPERATION):
+            with suppress(NoTrace):
+                return expert_trace(question, kind, rng, expert, context)
+    evidence = question.evidence
+    has_places = evidence is not None and bool(evidence.boxes or evidence.frames)
+    if question.needs_look is None and question.reasoning and not has_places:
+        return expert_trace(question, Kind.TEXT, rng, expert, context)
     if not settings.mistakes:
         return expert_trace(question, Kind.SINGLE, rng, expert, context)
     shares = VIDEO_SHARES if context.num_frames else PICTURE_SHARES
@@ -407,66 +419,7 @@ def _trace_of_random_kind(
         return expert_trace(question, Kind.SINGLE, rng, expert, context)
 
 
-# --- writing in order ---
-
-
-def _started(store: RunStore) -> Progress:
-    """Return the progress of the last checkpoint. Without one, the run starts with empty files."""
-    if store.progress is None:
-        note = store.folder / "progress.json"  # of a run started by an older version
-        old = read_json_object(note, "progress", "delete the folder") if note.exists() else {}
-        sizes = dict.fromkeys(store.segments, 0) | dict(
-            zip((_PARTIAL_TRACES, _DROPPED), old.get("sizes", (0, 0)), strict=False)
-        )
-        store.checkpoint(Progress(old).as_dict(), sizes)
-        note.unlink(missing_ok=True)
-    return Progress(store.progress)
-
-
-def _write_units(
-    store: RunStore,
-    progress: Progress,
-    results: Iterable[UnitResult],
-    quota: int,
-    on_traces: Callable[[int], None],
-) -> None:
-    """Append the results of units until the run has enough traces."""
-    sizes = store.sizes()
-    try:
-        for written in results:
-            append_unit(store, written := written.at_most(quota - progress.count))
-            progress.add(written)
-            sizes = store.sizes()
-            if progress.units % _CHECKPOINT_EVERY == 0:
-                store.checkpoint(progress.as_dict())
-            on_traces(progress.count)
-            if progress.count == quota:
-                break
-    except OSError:  # a full disk cannot store a checkpoint either
-        raise
-    except BaseException:
-        store.checkpoint(progress.as_dict(), sizes)
-        raise
-
-
-def append_unit(store: RunStore, written: UnitResult) -> None:
-    """Move the media of a unit into the run, then append its traces and dropped rows.
-
-    Raises:
-        OutputError: the disk is full or gone.
-    """
-    for path in written.media:
-        _move(pending_media_dir(store.folder) / path, store.folder / path)
-    rows = (json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in written.dropped)
-    store.segments[_PARTIAL_TRACES].append("".join(written.lines).encode())
-    store.segments[_DROPPED].append("".join(rows).encode())
-
-
-def _move(path: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
-    except FileNotFoundError:
-        return  # media that the source did not write
-    except OSError as error:
-        raise cannot_write(target, error) from error
+def _has_places(question: Question) -> bool:
+    """Return whether the default operations can show the evidence."""
+    evidence = question.evidence
+    return evidence is not None and bool(evidence.boxes or evidence.frames)

@@ -21,14 +21,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pixel_reasoner.errors import InputError, require_extra
+from pixel_reasoner.data.question_rows import no_questions, source_questions
+from pixel_reasoner.errors import require_extra
 from pixel_reasoner.files import atomic_path, atomic_writer
-from pixel_reasoner.runs.folder import load_run
 from pixel_reasoner.runs.lock import FolderLock
-from pixel_reasoner.runs.store import TRACES
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.sources.media_folders import data_folders, restricted_row
-from pixel_reasoner.sources.question_files import read_questions
 from pixel_reasoner.sources.rows import Row, SkippedRow
 
 ROWS = "rows.parquet"
@@ -70,36 +67,17 @@ def export_verl(source: Path, out: Path, allow_media: Sequence[Path] = ()) -> in
     dropped: list[SkippedRow] = []
     count = 0
     with FolderLock(out), atomic_path(path, pyarrow.ArrowException) as part:
-        rows = _rows(_questions(source, out, allow_media), dropped)
+        rows = _rows(source_questions(source, out, allow_media), dropped)
         with parquet.ParquetWriter(part, schema) as writer:
             while group := list(islice(rows, ROWS_PER_GROUP)):
                 writer.write_table(pyarrow.Table.from_pylist(group, schema))
                 count += len(group)
         if not count:
-            raise InputError(
-                expected="questions with answers",
-                got=f"none in {source}" + (f": {dropped[0].detail}" if dropped else ""),
-                fix="give a folder with questions.jsonl, own rows, or traces",
-            )
+            raise no_questions(source, dropped)
         if dropped:
             with atomic_writer(out / "dropped.jsonl") as file:
                 file.writelines(json.dumps(row._asdict()) + "\n" for row in dropped)
     return count
-
-
-def _questions(source: Path, out: Path, allow_media: Sequence[Path]) -> Iterator[Row]:
-    """Yield the questions of a source; media outside of its folder and the allowed ones are rejected."""
-    file = source / TRACES if source.is_dir() else source
-    if file.name == TRACES and file.exists():
-        known: set[str] = set()
-        for trace in load_run(source, allow_media):
-            if trace.question.id not in known and trace.question.answer:
-                known.add(trace.question.id)
-                yield trace.question
-        return
-    folders = [*data_folders(source), out.absolute(), *allow_media]
-    for row in read_questions(source, out.absolute()):
-        yield restricted_row(row, folders) if isinstance(row, Question) else row
 
 
 def _rows(questions: Iterator[Row], dropped: list[SkippedRow]) -> Iterator[dict[str, Any]]:

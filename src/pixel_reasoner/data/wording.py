@@ -38,6 +38,14 @@ NOT_IN_THESE = (
     "These frames do not show {subject}. I have to look at others.",
     "{subject} is not in these frames. I chose the wrong ones.",
 )
+MISSED = (
+    "This does not show {subject}. I look in the right place.",
+    "That was the wrong place: {subject} is elsewhere.",
+)
+MISSED_TIME = (
+    "{subject} is not in these frames. I chose the wrong time.",
+    "These frames do not show {subject}. I look between the right ones.",
+)
 TOO_WIDE = (
     "I see {subject}, but it is still too small. I zoom in further.",
     "{subject} is in this part, but I need to get closer.",

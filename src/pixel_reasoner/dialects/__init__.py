@@ -10,7 +10,7 @@ from pixel_reasoner.dialects.families.compact import COMPACT
 from pixel_reasoner.dialects.families.pixel_reasoner import PIXEL_REASONER
 from pixel_reasoner.dialects.families.plain import PLAIN
 from pixel_reasoner.dialects.parsed_turn import ParsedTurn
-from pixel_reasoner.dialects.registry import DIALECTS, detect_dialect, get_dialect
+from pixel_reasoner.dialects.registry import DIALECTS, call_marks, detect_dialect, get_dialect
 from pixel_reasoner.schema.repairs import Repair, RepairKind
 from pixel_reasoner.scoring.extraction import boxed
 
@@ -32,6 +32,7 @@ __all__ = [
     "Repair",
     "RepairKind",
     "boxed",
+    "call_marks",
     "detect_dialect",
     "get_dialect",
 ]
@@ -40,5 +41,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Compute `CALL_TAGS` on first use, because it requires all dialects."""
     if name == "CALL_TAGS":
-        return sorted({(one.syntax.open, one.syntax.close) for _, one in DIALECTS.items()})
+        tags = {(one.syntax.open, one.syntax.close) for _, one in DIALECTS.items()}
+        return sorted(one for one in tags if one[0])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

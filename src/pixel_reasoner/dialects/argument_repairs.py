@@ -6,16 +6,22 @@ corners, missing numbers and the choice among several pictures are never guessed
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixel_reasoner.dialects import roles
-from pixel_reasoner.dialects.loose_json import decode_json
 from pixel_reasoner.dialects.picture_names import NumberedFrom
 from pixel_reasoner.dialects.roles import ArgumentRole
 from pixel_reasoner.dialects.syntax.base import WrittenCall
+from pixel_reasoner.dialects.value_types import (
+    MAX_CHARS,
+    NO_VALUE,
+    allowed_types,
+    from_text,
+    is_finite_number,
+    typed_items,
+    typed_value,
+)
 from pixel_reasoner.schema.repairs import RepairKind
 from pixel_reasoner.schema.trace import CallErrorKind, Picture
 
@@ -24,11 +30,6 @@ if TYPE_CHECKING:
 
 BOX_NAMES = ("bbox_2d", "bbox", "box_2d", "box")
 """names of a box in other families; its numbers are in the order of the dialect"""
-
-_NUMBER = re.compile(r"[-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,3})?")
-_INTEGER = re.compile(r"[-+]?\d{1,15}")
-_MAX_CHARS = 2000
-_BOOLEANS = {"true": True, "false": False}
 
 
 class RepairedCall(NamedTuple):
@@ -44,16 +45,14 @@ def repair_arguments(
     conventions: ArgumentConventions,
     written: WrittenCall,
     pictures: Sequence[Picture],
-    *,
-    is_text: bool = False,
 ) -> RepairedCall:
     """Return a call whose arguments have the names and types of the schema, where they are certain.
 
     Args:
         conventions: names and coordinates of the family.
-        written: with names and coordinates of the family.
+        written: with names and coordinates of the family. If its syntax writes values without types
+            (`WrittenCall.is_text`), typing them is no repair.
         pictures: all pictures in the context of the model.
-        is_text: whether the syntax writes values without types, so that typing them is no repair.
     """
     operation, _ = conventions.match_operation(written)
     if not roles.has_operation(operation):
@@ -70,11 +69,11 @@ def repair_arguments(
         role = roles.get_role(operation, ours)
         if role is ArgumentRole.PICTURE and not isinstance(conventions.picture_names, NumberedFrom):
             continue
+        if written.is_text and isinstance(value, str):
+            value = typed_value(value, schemas.get(ours, {}))
         typed, found = _typed(value, role, schemas.get(ours, {}))
         arguments[theirs] = typed
-        kinds += [
-            (kind, ours) for kind in found if not (is_text and kind is not RepairKind.NESTED_BOX)
-        ]
+        kinds += [(kind, ours) for kind in found]
     call = written._replace(arguments=arguments)
     return _with_picture(conventions, operation, RepairedCall(call, tuple(kinds)), pictures)
 
@@ -137,65 +136,35 @@ def _typed(
     """Return a value in the type of the schema, and the repairs; the unchanged value if none is certain."""
     if role is ArgumentRole.BOX:
         return _typed_box(value)
-    kind = schema.get("type", "")
-    if isinstance(value, str) and len(value) <= _MAX_CHARS:
-        typed = _from_text(value.strip(), str(kind))
-    elif isinstance(value, list) and kind == "array":
-        typed = _typed_items(value, schema)
-    else:
-        return value, []
-    if isinstance(typed, list) and kind == "array":
-        items = _typed_items(typed, schema)
+    kinds = allowed_types(schema)
+    typed: Any = NO_VALUE
+    if isinstance(value, str) and len(value) <= MAX_CHARS and "string" not in kinds:
+        found = (from_text(value.strip(), kind) for kind in kinds)
+        typed = next((one for one in found if one is not NO_VALUE), NO_VALUE)
+    if ("array" in kinds and isinstance(value, list)) or isinstance(typed, list):
+        whole = value if typed is NO_VALUE else typed
+        items = typed_items(whole, str(schema.get("items", {}).get("type", "")))
         typed = typed if items is None else items
-    return (value, []) if typed is None else (typed, [RepairKind.VALUE_TYPE])
-
-
-def _typed_items(values: list[Any], schema: Mapping[str, Any]) -> list[Any] | None:
-    """Return a list whose texts have the type of its items; None if no text has it."""
-    kind = str(schema.get("items", {}).get("type", ""))
-    typed = [_from_text(one.strip(), kind) if isinstance(one, str) else one for one in values]
-    changed = [new for new, old in zip(typed, values, strict=True) if isinstance(old, str)]
-    return typed if changed and None not in changed else None
-
-
-def _from_text(text: str, kind: str) -> Any:
-    """Return the value of a text in a JSON type; None if it has none."""
-    if kind == "integer":
-        return int(text) if _INTEGER.fullmatch(text) else None
-    if kind == "number":
-        numbers = _numbers(text)
-        return numbers[0] if numbers and len(numbers) == 1 and _NUMBER.fullmatch(text) else None
-    if kind == "boolean":
-        return _BOOLEANS.get(text.lower())
-    if kind not in ("array", "object"):
-        return None
-    if kind == "array" and not text.startswith(("[", "(")):
-        return _numbers(text)
-    try:
-        value = decode_json(text).value
-    except ValueError:
-        return None
-    return value if isinstance(value, list if kind == "array" else dict) else None
+    return (value, []) if typed is NO_VALUE else (typed, [RepairKind.VALUE_TYPE])
 
 
 def _typed_box(value: Any) -> tuple[Any, list[RepairKind]]:
     """Return the four numbers of a box and the repairs; the unchanged value if they are not certain."""
     kinds: list[RepairKind] = []
     numbers = value
-    if isinstance(value, str) and len(value) <= _MAX_CHARS:
-        text = value.strip()
-        numbers = _from_text(text, "array")
+    if isinstance(value, str) and len(value) <= MAX_CHARS:
+        numbers = from_text(value.strip(), "array")
         kinds.append(RepairKind.BOX_AS_STRING)
     if isinstance(numbers, list):
         flat = _unnested(numbers)
         if flat is not None:
             numbers = flat
             kinds.append(RepairKind.NESTED_BOX)
-        typed = _typed_items(numbers, {"items": {"type": "number"}})
+        typed = typed_items(numbers, "number")
         if typed is not None:
             numbers = typed
             kinds.append(RepairKind.VALUE_TYPE)
-    is_box = isinstance(numbers, list) and len(numbers) == 4 and all(map(_is_finite, numbers))
+    is_box = isinstance(numbers, list) and len(numbers) == 4 and all(map(is_finite_number, numbers))
     return (numbers, kinds) if kinds and is_box else (value, [])
 
 
@@ -206,20 +175,3 @@ def _unnested(numbers: list[Any]) -> list[Any] | None:
     if len(numbers) == 2 and all(isinstance(one, list) and len(one) == 2 for one in numbers):
         return [*numbers[0], *numbers[1]]
     return None
-
-
-def _numbers(text: str) -> list[Any] | None:
-    """Return numbers that are separated by blanks or commas; None if the text contains anything else.
-
-    >>> _numbers("1, 2.5 3"), _numbers("25%, 50%")
-    ([1, 2.5, 3], None)
-    """
-    words = [one for one in re.split(r"\s*,\s*|\s+", text) if one] if text else []
-    if not words or not all(map(_NUMBER.fullmatch, words)):
-        return None
-    return [int(one) if _INTEGER.fullmatch(one) else float(one) for one in words]
-
-
-def _is_finite(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and abs(value) < 1e15 and math.isfinite(value)

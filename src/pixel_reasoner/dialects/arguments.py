@@ -20,6 +20,7 @@ from pixel_reasoner.dialects.boxes import FRACTIONS, BoxCoordinates
 from pixel_reasoner.dialects.picture_names import FROM_1, PictureNames
 from pixel_reasoner.dialects.roles import ArgumentRole
 from pixel_reasoner.dialects.syntax.base import OPERATION_KEY, WrittenCall
+from pixel_reasoner.dialects.value_types import typed_arguments
 from pixel_reasoner.schema.geometry import Box, BoxError, Size
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
@@ -138,6 +139,23 @@ class ArgumentConventions:
 
     # --- calls ---
 
+    def typed(self, written: WrittenCall) -> WrittenCall:
+        """Return a call whose values have the types of the schema of its operation, where its syntax writes only texts.
+
+        Args:
+            written: with names and coordinates of the family.
+        """
+        operation, _ = self.match_operation(written)
+        if not written.is_text or not roles.has_operation(operation):
+            return written
+        ours = roles.get_definition(operation)["function"]["parameters"]["properties"]
+        own = self.family_arguments(operation)
+        names = {name: name for name in ours} if own is None else own
+        schemas = {theirs: ours[name] for theirs, name in names.items() if name in ours}
+        return written._replace(
+            arguments=typed_arguments(written.arguments, schemas), is_text=False
+        )
+
     def to_project(self, written: WrittenCall, pictures: Sequence[Picture]) -> Converted:
         """Convert a call to names and coordinates of this project.
 
@@ -201,9 +219,9 @@ class ArgumentConventions:
             name = arguments[argument]
             arguments[argument] = self.picture_names.number(name, pictures)
             error = error or self._missing_picture_error(name, arguments[argument], pictures)
-        seen_px = _prompt_size(self._parse_picture(by_role, arguments), pictures)
         repaired = []
         for argument in by_role[ArgumentRole.BOX]:
+            seen_px = _prompt_size(self._picture_of(operation, argument, arguments), pictures)
             numbers = arguments[argument]
             if error is None and seen_px and self.grid != FRACTIONS:
                 why = self.grid.invalid_reason(numbers, seen_px)
@@ -212,6 +230,13 @@ class ArgumentConventions:
             if fractions is not numbers and self.grid.is_clamped(numbers, seen_px):
                 repaired.append(argument)
             arguments[argument] = _padded(fractions, self.padding) if self.padding else fractions
+        for argument in (one for role in roles.LIST_ROLES for one in by_role[role]):
+            seen_px = _prompt_size(self._picture_of(operation, argument, arguments), pictures)
+            if error is None and seen_px and self.grid != FRACTIONS:
+                why = self.grid.invalid_list_reason(arguments[argument], seen_px)
+                error = (CallErrorKind.BAD_BOX, why) if why else None
+            if self.grid != FRACTIONS:
+                arguments[argument] = self.grid.read_list(arguments[argument], seen_px)
         call = ToolCall(name=operation, arguments=arguments)
         return Converted(call, error, () if error else tuple(repaired))
 
@@ -229,13 +254,16 @@ class ArgumentConventions:
         number = self._parse_picture(by_role, call.arguments)
         assert number == 1 or self.can_name_pictures, "a call names no picture in this dialect"
         values = dict(call.arguments)
-        for argument in by_role[ArgumentRole.BOX]:
+        lists = [one for role in roles.LIST_ROLES for one in by_role[role]]
+        boxes = [*by_role[ArgumentRole.BOX], *lists]
+        for argument in boxes:
             # For a call with an invalid picture, use the coordinates of the first picture.
-            seen_px = _prompt_size(number, pictures) or _prompt_size(1, pictures)
+            named = self._picture_of(call.name, argument, call.arguments)
+            seen_px = _prompt_size(named, pictures) or _prompt_size(1, pictures)
             assert seen_px or self.grid.per_side, f"{call.name}: pixels of an unknown picture"
-            values[argument] = self.grid.write(values[argument], seen_px)
+            write = self.grid.write_list if argument in lists else self.grid.write
+            values[argument] = write(values[argument], seen_px)
         own = self.family_arguments(call.name)
-        boxes = by_role[ArgumentRole.BOX]
         if own is None:
             return WrittenCall(self.family_name(call.name), values, tuple(boxes))
         for argument in own.values():
@@ -257,6 +285,12 @@ class ArgumentConventions:
         for argument in arguments:
             found[roles.get_role(operation, argument)].append(argument)
         return found
+
+    @staticmethod
+    def _picture_of(operation: str, argument: str, arguments: Mapping[str, Any]) -> Any:
+        """Return the number of the picture of a coordinate argument, by default 1."""
+        named = roles.get_picture_of(operation, argument)
+        return 1 if named is None else arguments.get(named, 1)
 
     @staticmethod
     def _parse_picture(by_role: dict[ArgumentRole, list[str]], arguments: Mapping[str, Any]) -> Any:

@@ -12,8 +12,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pixel_reasoner.dialects.carriage import Message
 from pixel_reasoner.dialects.detect import NO_MATCH, ModelMatch
-from pixel_reasoner.dialects.render import Exchange, Message, OperationTexts, PromptFormat
+from pixel_reasoner.dialects.facts import NO_FACTS, FamilyFacts
+from pixel_reasoner.dialects.render import Exchange, OperationTexts, PromptFormat
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, PixelBudgets
 from pixel_reasoner.schema.trace import Picture
 
@@ -31,6 +33,8 @@ class Dialect(PromptFormat):
     """detection of these models"""
     budgets: PixelBudgets
     """default pixel budgets; budgets of a model folder override them"""
+    facts: FamilyFacts = NO_FACTS
+    """what is published about the family"""
 
     @property
     def fingerprint(self) -> str:
@@ -74,6 +78,10 @@ class Dialect(PromptFormat):
             f"pictures: {first} {second}",
             f"arguments: {json.dumps({key: dict(own) for key, own in self.argument_names.items()})}",
             f"calls per turn: {self.max_calls_per_turn}",
+            f"carriage: {self.carriage.declared}",
+            f"thought tags: {self.thought_tags}, open: {self.opens_thought}",
+            f"separators: {self.separators}",
+            f"order: {self.grid.order}",
         ]
 
     def compute_fingerprint(self, operations: bool | Sequence[str]) -> str:

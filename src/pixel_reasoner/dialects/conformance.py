@@ -1,7 +1,7 @@
 """Conformance test of dialects, and the table of all dialects.
 
-`python -m pixel_reasoner.dialects.conformance docs/dialects.md` tests every dialect with 100,000 random boxes and writes
-the table into a page, between its marks. Without a page it prints the table.
+`python -m pixel_reasoner.dialects.conformance docs/dialects.md` tests every dialect with 1,000 random boxes and every grid with
+20,000, and writes the table into a page, between its marks. Without a page it prints the table.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from pixel_reasoner.dialects import DIALECTS, Dialect, Exchange, ParsedTurn, roles
-from pixel_reasoner.dialects.roles import ArgumentRole, ToolDefinition
+from pixel_reasoner.dialects.expressible import example_arguments
+from pixel_reasoner.dialects.roles import ToolDefinition
 from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.schema.trace import CallErrorKind, Observation, Picture, ToolCall, Turn
 
-NUM_BOXES = 100_000
+NUM_BOXES = 20_000
 MARKS = "<!-- dialects -->", "<!-- end of dialects -->"
 
 _ANSWERS = ("red", "B", "3.5 km", "", "a, b", "\\frac{1}{2}", 'she said "no"', "日本")
@@ -31,14 +32,22 @@ _NO_BOXES: dict[str, list[Any]] = {
     "empty": [0.5, 0.25, 0.5, 0.75],
     "beyond": [1.5, 1.5, 2.5, 2.5],
 }
-_EXAMPLES: dict[str, Any] = {
-    "number": 1.5,
-    "integer": 2,
-    "string": "a sign",
-    "boolean": True,
-    "array": [],
-    "object": {},
-}
+
+
+def distinct_dialects(*, with_grid: bool = True) -> dict[str, Dialect]:
+    """Return one dialect for each distinct way to read a turn: syntax, marks of thoughts, answers and, if asked, the grid.
+
+    Tests that read arbitrary texts need only these.
+
+    >>> "smolvlm" in distinct_dialects(), len(distinct_dialects()) < len(DIALECTS)
+    (False, True)
+    """
+    found: dict[Any, Dialect] = {}
+    for _, one in sorted(DIALECTS.items()):
+        key: list[Any] = [one.syntax, one.thought_tags, one.separates_thoughts, one.opens_thought]
+        key += [one.header, one.answer_format, one.picture_names]
+        found.setdefault((*key, one.grid if with_grid else None), one)
+    return {one.name: one for one in found.values()}
 
 
 def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> float:
@@ -64,6 +73,8 @@ def assert_valid_dialect(dialect: Dialect, boxes: int = 1000, seed: int = 0) -> 
     same = [key for key, one in DIALECTS.items() if one.fingerprint == dialect.fingerprint]
     assert same in ([], [name]), f"{name}: its texts are those of {same}"
     _check_listed(dialect)
+    _check_grid(dialect)
+    _check_marks(dialect)
     _check_messages(dialect)
     _check_answers(dialect)
     _check_calls(dialect)
@@ -106,6 +117,23 @@ def _check_definition(dialect: Dialect, tool: ToolDefinition) -> None:
     assert set(schema["required"]) <= known, f"{dialect.name}: required is not a property"
     is_same = own is None or set(own) == known
     assert is_same, f"{dialect.name}: {operation} takes {known}, not {set(own or ())}"
+
+
+def _check_grid(dialect: Dialect) -> None:
+    """Check that boxes are not in pixels if the model sees tiles, whose picture has no single size."""
+    has_size = dialect.grid.per_side is None
+    is_possible = not (has_size and dialect.facts.sees_tiles)
+    assert is_possible, f"{dialect.name}: pixels of a picture that is cut into tiles"
+
+
+def _check_marks(dialect: Dialect) -> None:
+    """Check that decoding keeps all marks of a turn that may be special tokens."""
+    pictures = _pictures(dialect)
+    call = ToolCall(name="select_frames", arguments={"target_frames": [1]})
+    text = dialect.write_turn("I look.", call, pictures)
+    marks = re.findall(r"<[|｜][^<>]*>|<[^<>|]*[|｜]>|\[[A-Z][A-Z_/]+\]", text)
+    unlisted = set(marks) - dialect.special_tokens
+    assert not unlisted, f"{dialect.name}: special_tokens does not list {sorted(unlisted)}"
 
 
 def _check_messages(dialect: Dialect) -> None:
@@ -233,32 +261,10 @@ def _check_further_operation(dialect: Dialect, operation: str) -> None:
         listed = [one["function"]["name"] for one in definitions]
         assert word in listed, f"{name}: {word} is not listed for servers"
     _check_definition(dialect, definitions[-1])
-    call = ToolCall(name=operation, arguments=_example_arguments(dialect, operation, pictures))
+    call = ToolCall(name=operation, arguments=example_arguments(dialect, operation, pictures))
     parsed = dialect.parse(dialect.write_turn("I look.", call, pictures), pictures)
     assert not parsed.errors, f"{name}: {call} is rejected: {parsed.error}"
     assert parsed.executable_calls == [call], f"{name}: {call} is parsed as {parsed.call}"
-
-
-def _example_arguments(
-    dialect: Dialect, operation: str, pictures: Sequence[Picture]
-) -> dict[str, Any]:
-    """Return arguments for every role that any dialect can write exactly."""
-    schemas = roles.get_definition(operation)["function"]["parameters"]["properties"]
-    values: dict[ArgumentRole, Any] = {
-        ArgumentRole.BOX: [0, 0, 1, 1],
-        ArgumentRole.PICTURE: len(pictures),
-        ArgumentRole.FRAMES: [1, 3],
-    }
-    found = {}
-    for argument, schema in schemas.items():
-        role = roles.get_role(operation, argument)
-        if role is ArgumentRole.PICTURE and not dialect.can_name_pictures:
-            if argument in roles.get_required_parameters(operation):
-                found[argument] = 1
-            continue
-        example = schema.get("enum", [_EXAMPLES.get(schema.get("type", ""), "a sign")])[0]
-        found[argument] = values.get(role, example)
-    return found
 
 
 def _largest_error(dialect: Dialect, boxes: int, rng: random.Random) -> float:
@@ -307,7 +313,9 @@ def _box_error(
 
 def _numbers(text: str) -> list[float]:
     """Return the numbers of the box in the text of a call."""
-    return [float(one) for one in text.partition("[")[2].partition("]")[0].split(",")]
+    found = re.search(r"\[([-\d., ]+)\]", text)
+    assert found is not None, f"{text!r} contains no box"
+    return [float(one) for one in found[1].split(",")]
 
 
 def _shift(corner: Sequence[float], by: float) -> list[float]:
@@ -340,13 +348,18 @@ def _pictures(dialect: Dialect, rng: random.Random | None = None) -> list[Pictur
 
 
 def as_markdown(boxes: int = NUM_BOXES) -> str:
-    """Test all dialects and return their table."""
+    """Return the table of all dialects. The random boxes are written and parsed once for each grid."""
     header = (
         *("dialect", "for", "a box is", "pictures are named", "a call", "an answer"),
         "largest error of a box, in units of the grid",
     )
     rows: list[Sequence[str]] = [header, ["---"] * len(header)]
-    rows += [_row(dialect, assert_valid_dialect(dialect, boxes)) for _, dialect in DIALECTS.items()]
+    errors: dict[Any, float] = {}
+    for _, dialect in sorted(DIALECTS.items()):
+        key = dialect.grid, dialect.padding
+        if key not in errors:
+            errors[key] = _largest_error(dialect, boxes, random.Random(0))
+        rows.append(_row(dialect, errors[key]))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -364,7 +377,7 @@ def _row(dialect: Dialect, error: float) -> list[str]:
         dialect.models,
         grid,
         named,
-        f"`{' '.join(call.split())}`",
+        f"`{' '.join(call.split())}`".replace("|", "\\|"),
         f"`{dialect.answer_format.write('...')}`",
         f"{error:.3f}",
     ]
@@ -378,6 +391,8 @@ def insert_table(page: str, boxes: int = NUM_BOXES) -> str:
 
 
 if __name__ == "__main__":
+    for _, one in DIALECTS.items():
+        assert_valid_dialect(one)
     if len(sys.argv) == 1:
         sys.stdout.write(as_markdown() + "\n")
     else:

@@ -30,6 +30,8 @@ class ModelMatch:
 
     model_types: tuple[str, ...] = ()
     """`model_type` in their configs; a model with another type does not match"""
+    own_types: tuple[str, ...] | None = None
+    """those of `model_types` that suffice; None for all. The others need the template or the name of a checkpoint"""
     family: str = ""
     """pattern of family names, for models without a config"""
     template: str = ""
@@ -51,12 +53,33 @@ class ModelMatch:
             return MatchConfidence.CHECKPOINT
         if self.template and self.template in template:
             return MatchConfidence.TEMPLATE
-        known = model_type in self.model_types if model_type else _is_named(self.family, name)
+        types = self.model_types if self.own_types is None else self.own_types
+        known = model_type in types if model_type else _is_named(self.family, name)
         return MatchConfidence.FAMILY if self.family and known else MatchConfidence.NONE
 
 
 NO_MATCH = ModelMatch()
 """for a dialect that is never detected: it is selected by name or is the fallback"""
+
+NO_CHAT = {
+    "PaliGemma": ModelMatch(model_types=("paligemma",), family=r"paligemma"),
+    "Florence-2": ModelMatch(model_types=("florence2",), family=r"florence-?_?2"),
+    "DeepSeek-OCR": ModelMatch(
+        model_types=("deepseek_ocr", "deepseek_ocr2", "deepseek_vl_ocr"), family=r"deepseek-?_?ocr"
+    ),
+}
+"""families that are prompted by tasks, such as a caption, and have no turns"""
+
+
+def family_without_chat(name: str, model_type: str) -> str | None:
+    """Return the name of a model's family if it has no turns; otherwise None.
+
+    >>> family_without_chat("google/paligemma2-3b-mix-448", ""), family_without_chat("Qwen3-VL-8B", "qwen3_vl")
+    ('PaliGemma', None)
+    """
+    found = (key for key, one in NO_CHAT.items() if one.confidence(name, model_type, ""))
+    return next(found, None)
+
 
 FALLBACK = "plain"
 """dialect of models without a match"""

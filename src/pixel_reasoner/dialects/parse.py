@@ -14,29 +14,24 @@ from pixel_reasoner.dialects import roles
 from pixel_reasoner.dialects.answers import BOXED, AnswerFormat
 from pixel_reasoner.dialects.argument_repairs import repair_arguments
 from pixel_reasoner.dialects.arguments import ArgumentConventions, CallError, Converted
-from pixel_reasoner.dialects.neighbours import FoundCall, Reader
+from pixel_reasoner.dialects.decoders import Form, FoundCall, Reader
 from pixel_reasoner.dialects.parsed_turn import ParsedTurn
 from pixel_reasoner.dialects.repairs import (
-    END_THINK,
-    THINK,
     RepairedTurn,
     TurnFormat,
     repair_turn,
 )
 from pixel_reasoner.dialects.syntax.base import (
-    MAX_TURN_CHARS,
     CallSyntax,
     RawTurn,
-    StreamParser,
-    TextDelta,
     WrittenCall,
     left_out_message,
-    num_partial_tag_chars,
     several_calls_message,
-    too_long_message,
 )
 from pixel_reasoner.dialects.syntax.hermes import HERMES
-from pixel_reasoner.schema.events import PartKind
+from pixel_reasoner.dialects.syntax.python_list import find_call_line
+from pixel_reasoner.dialects.thoughts import THINK_TAGS, ThoughtTags
+from pixel_reasoner.dialects.turn_parser import TurnParser
 from pixel_reasoner.schema.repairs import Repair, RepairKind
 from pixel_reasoner.schema.trace import CallErrorKind, Part, Picture, Text, Thought, ToolCall
 
@@ -44,7 +39,6 @@ THOUGHT_ONLY_MESSAGE = (
     "the turn contains only a thought; write one call or the answer after the thought, because calls inside of it are "
     "not executed"
 )
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +51,21 @@ class CallFormat(ArgumentConventions):
     """template of the text before a call or an answer"""
     separates_thoughts: bool = False
     """whether text before the first `</think>` is a thought"""
+    thought_tags: ThoughtTags = THINK_TAGS
+    opens_thought: bool = False
+    """whether the prompt of the chat template usually ends in an open thought, so that a turn has only the end tag"""
+    separators: tuple[str, str] = ("\n", " ")
+    """text between the words of a turn and its call, where {name} is its operation, and between the words and an answer"""
+    header: str = ""
+    """pattern of text that names the receiver of the words or of the call after it, and is neither"""
     max_calls_per_turn: int = 1
 
     @property
     def special_tokens(self) -> frozenset[str]:
         """Tags that decoding must keep even if they are special tokens of the tokenizer."""
-        thought_tags = {THINK, END_THINK} if self.separates_thoughts else set()
-        return self.syntax.special_tokens | thought_tags
+        if not self.separates_thoughts:
+            return self.syntax.special_tokens
+        return self.syntax.special_tokens | self.thought_tags.special_tokens
 
     # --- generated text ---
 
@@ -159,7 +161,7 @@ class CallFormat(ArgumentConventions):
         calls = [part for part in raw.parts if isinstance(part, WrittenCall)]
         is_valid = not raw.problem and (bool(calls) or self.answer_format.find(content) is not None)
         is_valid = is_valid and all(call.arguments for call in calls)
-        has_later_thought = self.separates_thoughts and THINK in content
+        has_later_thought = self.separates_thoughts and self.thought_tags.open in content
         found = None
         if not is_valid or has_later_thought:
             found = repair_turn(content, self._turn_format)
@@ -177,9 +179,16 @@ class CallFormat(ArgumentConventions):
         syntax = self.syntax
         known = {self.family_name(name) for name in roles.operation_names()}
         names = frozenset({*known, *self.operation_names, *roles.operation_names()})
-        reader = Reader(syntax.shape, syntax.has_names, names)
-        limit = self.max_calls_per_turn
-        return TurnFormat(reader, syntax.open, syntax.close, limit, self.separates_thoughts)
+        forms = getattr(syntax, "forms", frozenset({Form.JSON}))
+        reader = Reader(syntax.shape, syntax.has_names, names, forms)
+        return TurnFormat(
+            reader,
+            syntax.open,
+            syntax.close,
+            self.max_calls_per_turn,
+            self.thought_tags if self.separates_thoughts else None,
+            getattr(syntax, "opens_body", ""),
+        )
 
     def _with_repairs(
         self, thoughts: Sequence[Part], found: RepairedTurn, pictures: Sequence[Picture]
@@ -203,10 +212,10 @@ class CallFormat(ArgumentConventions):
         """Return the turn, with an error if it contains only a thought."""
         parts = turn.parts
         if self.separates_thoughts and turn.answer is None and not turn.has_attempted_call:
-            start = content.lstrip()
-            if start.startswith(THINK) and END_THINK not in start:  # the thought has no end
+            start, tags = content.lstrip(), self.thought_tags
+            if start.startswith(tags.open) and tags.close not in start:  # the thought has no end
                 thoughts = [one for one in parts if isinstance(one, Thought)]
-                parts = (*thoughts, Thought(thought=start.removeprefix(THINK)))
+                parts = (*thoughts, Thought(thought=start.removeprefix(tags.open)))
         is_only_thought = parts and all(isinstance(one, Thought) for one in parts)
         if not is_only_thought or turn.answer is not None:
             return turn
@@ -235,7 +244,7 @@ class CallFormat(ArgumentConventions):
             num_left_out = len(given) - len(kept)
             kinds += [RepairKind.SEVERAL_CALLS] if num_left_out else []
             kinds += [RepairKind.TEXT_AFTER_CALL] if texts[1].strip() else []
-            before = texts[0].rpartition(END_THINK)[2] if inner else texts[0]
+            before = texts[0].rpartition(self.thought_tags.close)[2] if inner else texts[0]
             found = RepairedTurn(before, tuple(kept), texts[1], (), tuple(kinds), num_left_out)
             return self._with_repairs(thoughts, found, pictures)
         turn = self.repaired_turn(thoughts, raw, content.content, pictures)
@@ -251,7 +260,7 @@ class CallFormat(ArgumentConventions):
         is_several = num_calls > self.max_calls_per_turn
         kind = CallErrorKind.SEVERAL_CALLS if is_several else CallErrorKind.MALFORMED_CALL
         error = CallError(kind=kind, message=problem)
-        return ParsedTurn(parts=(*thoughts, *_text_parts(content)), errors=(error,))
+        return ParsedTurn(parts=(*thoughts, *self._text_parts(content)), errors=(error,))
 
     def _converted(
         self,
@@ -268,7 +277,7 @@ class CallFormat(ArgumentConventions):
         number = 0
         for part in ordered:
             if isinstance(part, str):
-                parts += _text_parts(part)
+                parts += self._text_parts(part)
                 continue
             if not isinstance(part, WrittenCall | FoundCall):
                 parts.append(part)
@@ -298,11 +307,20 @@ class CallFormat(ArgumentConventions):
         """Return a converted call, and the repairs of its form and its arguments."""
         found = part if isinstance(part, FoundCall) else FoundCall(part)
         if strict:
-            return self.to_project(found.written, pictures), []
-        fixed = repair_arguments(self, found.written, pictures, is_text=found.is_text)
+            return self.to_project(self.typed(found.written), pictures), []
+        fixed = repair_arguments(self, found.written, pictures)
         converted = self.to_project(fixed.written, pictures)
         converted = converted._replace(error=converted.error or fixed.error)
         return converted, [*((kind, "") for kind in found.kinds), *fixed.kinds]
+
+    def _text_parts(self, text: str) -> list[Part]:
+        """Return the text of a turn as a part; nothing if only white space remains."""
+        text = self.without_headers(text)
+        return [Text(text=text)] if text.strip() else []
+
+    def without_headers(self, text: str) -> str:
+        """Return the words of a turn without the names of their receivers."""
+        return re.sub(self.header, "", text) if self.header else text
 
     # --- writing ---
 
@@ -336,9 +354,13 @@ class CallFormat(ArgumentConventions):
         'It is red. \\boxed{red}'
         """
         thought = self.thought_template.format(words=words)
+        before_call, before_answer = self.separators
         if call is not None:
-            return f"{thought}\n{self.write_call(call, pictures, about)}"
-        return thought if answer is None else f"{thought} {self.answer_format.write(answer)}"
+            before_call = before_call.replace("{name}", self.family_name(call.name))
+            return f"{thought}{before_call}{self.write_call(call, pictures, about)}"
+        if answer is None:
+            return thought
+        return f"{thought}{before_answer}{self.answer_format.write(answer)}"
 
     def strip_call(self, text: str) -> str:
         """Return the text of a turn without its last call.
@@ -347,115 +369,11 @@ class CallFormat(ArgumentConventions):
         >>> COMPACT.strip_call("I look. <tool_call>{}</tool_call>")
         'I look. '
         """
+        if not self.syntax.open:
+            start = find_call_line(text)
+            return text if start < 0 else text[:start]
         words, tag, _ = text.rpartition(self.syntax.open)
         return words if tag else text
-
-
-class TurnParser:
-    """Streaming parser of one turn: the thought, then content in the call syntax.
-
-    `feed` returns deltas for display. They are provisional: without `<think>` at the start, a later `</think>` can still
-    turn the text before it into a thought. `finish` returns the result, which does not depend on how the text was split.
-    """
-
-    def __init__(self, call_format: CallFormat, pictures: Sequence[Picture] = ()) -> None:
-        self._format = call_format
-        self._pictures = pictures
-        self._content_parser = self._new_content_parser()
-        self._text: list[str] = []
-        self._num_chars = 0
-        self._has_thought_ended = not call_format.separates_thoughts
-        self._thought_chars = 0
-        """characters before `</think>`"""
-        self._held = ""
-        self._has_started = not call_format.separates_thoughts
-        """whether text other than white space arrived"""
-        self._starts_with_think = False
-        self._scanned = 0
-
-    @property
-    def num_scanned(self) -> int:
-        """Number of scanned characters, as a measure of work."""
-        return self._scanned + self._content_parser.num_scanned
-
-    def feed(self, delta: str) -> list[TextDelta]:
-        """Parse more text and return new text of each part. Lone surrogates, which no file can contain, are replaced."""
-        if not delta.isascii():
-            delta = _SURROGATE.sub("\ufffd", delta)
-        self._num_chars += len(delta)
-        if self._num_chars > MAX_TURN_CHARS:
-            self._text.clear()
-            return []
-        self._text.append(delta)
-        if self._has_thought_ended:
-            return self._content_parser.feed(delta)
-        text = self._held + delta
-        self._scanned += len(text)
-        thought, tag, rest = text.partition(END_THINK)
-        if not tag:
-            held = self._num_partial_tag_chars(text)
-            self._held = text[len(text) - held :]
-            return self._provisional(text[: len(text) - held])
-        self._held, self._has_thought_ended = "", True
-        deltas = self._provisional(thought)
-        self._thought_chars = self._num_chars - len(rest) - len(END_THINK)
-        self._scanned += self._content_parser.num_scanned
-        self._content_parser = self._new_content_parser()
-        return deltas + self._content_parser.feed(rest)
-
-    def finish(self, *, strict: bool = True) -> ParsedTurn:
-        """Return the parts of the turn."""
-        raw, thoughts = self.split()
-        convert = self._format.parsed_turn if strict else self._format.repaired_turn
-        return convert(thoughts, raw, self.content, self._pictures)
-
-    def split(self) -> tuple[RawTurn, list[Part]]:
-        """Return the parsed content and the thought before it. Do not call `feed` afterwards."""
-        if self._num_chars > MAX_TURN_CHARS:
-            return RawTurn(problem=too_long_message()), []
-        self._content_parser.feed(self._held)
-        self._held = ""
-        raw = self._content_parser.finish()
-        thought = "".join(self._text)[: self._thought_chars]
-        start = thought.lstrip()
-        if start.startswith(THINK):
-            thought = start.removeprefix(THINK)
-        return raw, [Thought(thought=thought)] if thought.strip() else []
-
-    @property
-    def content(self) -> str:
-        """Text after the thought; empty if the turn is longer than the limit."""
-        text = "".join(self._text)
-        is_split = self._has_thought_ended and self._format.separates_thoughts
-        return text[self._thought_chars + len(END_THINK) :] if is_split else text
-
-    def _new_content_parser(self) -> StreamParser:
-        return self._format.syntax.parser(self._format.max_calls_per_turn)
-
-    def _num_partial_tag_chars(self, text: str) -> int:
-        """Return the number of characters at the end that may start a tag."""
-        start = text.lstrip()
-        if not self._has_started and len(start) < len(THINK) and THINK.startswith(start):
-            return len(start)
-        return num_partial_tag_chars(text, (END_THINK,))
-
-    def _provisional(self, piece: str) -> list[TextDelta]:
-        """Return deltas of text that may belong to a thought."""
-        if not self._has_started and piece.strip():
-            self._has_started = True
-            self._starts_with_think = piece.lstrip().startswith(THINK)
-            if self._starts_with_think:
-                self._content_parser.feed(piece)
-                piece = piece.lstrip().removeprefix(THINK)
-                return [TextDelta(PartKind.THOUGHT, piece)] if piece else []
-        deltas = self._content_parser.feed(piece)
-        if self._starts_with_think:
-            return [TextDelta(PartKind.THOUGHT, piece)] if piece else []
-        return deltas
-
-
-def _text_parts(text: str) -> list[Part]:
-    return [Text(text=text)] if text.strip() else []
 
 
 def _to_written(part: Part) -> Part | str | WrittenCall:

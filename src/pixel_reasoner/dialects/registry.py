@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pixel_reasoner.dialects.base import Dialect
-from pixel_reasoner.dialects.detect import FALLBACK, MatchConfidence
-from pixel_reasoner.errors import UsageError
+from pixel_reasoner.dialects.detect import FALLBACK, MatchConfidence, family_without_chat
+from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.plugin_checks import is_instance
 from pixel_reasoner.registry import Registry
 
@@ -40,6 +41,18 @@ def get_dialect(name: str) -> Dialect:
     return DIALECTS.get(name)
 
 
+@cache
+def call_marks() -> frozenset[str]:
+    """Return the marks of calls and thoughts in all dialects. Decoding must keep them if a tokenizer has them as special tokens.
+
+    Without them a call of any family would vanish from the text, and could be neither executed nor repaired.
+
+    >>> {"<|tool_call_start|>", "[TOOL_CALLS]", "<tool_call>"} <= call_marks()
+    True
+    """
+    return frozenset().union(*(dialect.special_tokens for _, dialect in DIALECTS.items()))
+
+
 def detect_dialect(
     name: str, config: Mapping[str, Any] | None = None, template: str | None = None
 ) -> Dialect:
@@ -51,6 +64,7 @@ def detect_dialect(
         template: its chat template, if available.
 
     Raises:
+        ModelError: the family of the model has no turns.
         UsageError: two dialects match equally well.
 
     >>> detect_dialect("models/Qwen3-VL-8B-Instruct", {"model_type": "qwen3_vl"}).name
@@ -61,6 +75,13 @@ def detect_dialect(
     'plain'
     """
     model_type = str((config or {}).get("model_type") or "")
+    family = family_without_chat(name, model_type)
+    if family is not None:
+        raise ModelError(
+            expected="a model that is trained on conversations",
+            got=f"{name}, a {family} model, which is prompted by tasks and has no turns",
+            fix="use a chat model of another family, such as Qwen/Qwen3-VL-4B-Instruct",
+        )
     found = {
         key: one.match.confidence(name, model_type, template or "") for key, one in DIALECTS.items()
     }

@@ -15,17 +15,16 @@ import re
 from functools import cache, partial
 from typing import NamedTuple
 
+from pixel_reasoner.dialects.decoders import Body, FoundCall, NoCall, Reader
 from pixel_reasoner.dialects.loose_json import MAX_CALL_CHARS
-from pixel_reasoner.dialects.neighbours import Body, FoundCall, NoCall, Reader
 from pixel_reasoner.dialects.syntax.base import CallSyntaxError
+from pixel_reasoner.dialects.thoughts import ThoughtTags
 from pixel_reasoner.schema.repairs import RepairKind
 
-THINK, END_THINK = "<think>", "</think>"
 MAX_CALLS = 32
 """Maximum number of calls in a turn that are decoded. A turn with more is not repaired."""
 
 _HERMES = "<tool_call>", "</tool_call>"
-_LATER_THOUGHT = re.compile(r"<think>(?:(?!</?think>).)*+</think>", re.DOTALL)
 _WRAPPERS = re.compile(
     r"<\|tool_calls_section_(?:begin|end)\|>|\]<\]minimax\[>\[|</?(?:atem:)?function_calls>"
 )
@@ -40,7 +39,10 @@ class TurnFormat(NamedTuple):
     open: str
     close: str
     max_calls: int
-    separates_thoughts: bool
+    thought_tags: ThoughtTags | None
+    """None if thoughts are not separated"""
+    opens_body: str = ""
+    """end of `open` that belongs to the text of the calls"""
 
 
 class RepairedTurn(NamedTuple):
@@ -79,10 +81,11 @@ def repair_turn(content: str, turn_format: TurnFormat) -> RepairedTurn | None:
     """
     thoughts: list[str] = []
     kinds: list[RepairKind] = []
-    if turn_format.separates_thoughts and THINK in content:
-        content, thoughts = _without_thoughts(content)
+    tags = turn_format.thought_tags
+    if tags is not None and tags.open in content:
+        content, thoughts = _without_thoughts(content, tags)
         opener = turn_format.open
-        if any(opener in one or _HERMES[0] in one for one in thoughts):
+        if any((opener and opener in one) or _HERMES[0] in one for one in thoughts):
             kinds.append(RepairKind.CALL_IN_THOUGHT)
     found = _candidates(content, turn_format)
     if found is None:
@@ -97,11 +100,19 @@ def repair_turn(content: str, turn_format: TurnFormat) -> RepairedTurn | None:
     return _composed(content, found, thoughts, kinds, turn_format)
 
 
-def _without_thoughts(content: str) -> tuple[str, list[str]]:
+def _without_thoughts(content: str, tags: ThoughtTags) -> tuple[str, list[str]]:
     """Return content without closed thoughts, and these thoughts."""
-    thoughts = [one.removeprefix(THINK) for one in _LATER_THOUGHT.findall(content)]
-    rest = _LATER_THOUGHT.sub("", content) if thoughts else content
-    return rest, [one.removesuffix(END_THINK) for one in thoughts]
+    pattern = _later_thought(tags)
+    thoughts = [one.removeprefix(tags.open) for one in pattern.findall(content)]
+    rest = pattern.sub("", content) if thoughts else content
+    return rest, [one.removesuffix(tags.close) for one in thoughts]
+
+
+@cache
+def _later_thought(tags: ThoughtTags) -> re.Pattern[str]:
+    """Return a pattern that finds closed thoughts."""
+    first, last = re.escape(tags.open), re.escape(tags.close)
+    return re.compile(rf"{first}(?:(?!{first}|{last}).)*+{last}", re.DOTALL)
 
 
 def _composed(
@@ -128,8 +139,9 @@ def _composed(
     rest = _without_marks("".join(after), turn_format, kinds)
     kinds += [RepairKind.TEXT_AFTER_CALL] if rest.strip() else []
     before = _WRAPPERS.sub("", before)
-    if turn_format.separates_thoughts and THINK in before:
-        before, _, thought = before.partition(THINK)
+    tags = turn_format.thought_tags
+    if tags is not None and tags.open in before:
+        before, _, thought = before.partition(tags.open)
         thoughts = [*thoughts, thought]
         kinds.append(RepairKind.UNCLOSED_THOUGHT)
     return RepairedTurn(
@@ -243,7 +255,9 @@ def _neighbour_body(content: str, start: int, kind: str, turn_format: TurnFormat
         body = _after_mark(content, start, kind, reader)
     if not all(call.written.name in reader.names for call in body.calls):
         raise NoCall
-    end, kinds = body.end, (*body.kinds, RepairKind.NEIGHBOUR_SYNTAX)
+    is_own_line = kind == "line" and not turn_format.open and not body.kinds
+    end, kinds = body.end, body.kinds
+    kinds += () if is_own_line else (RepairKind.NEIGHBOUR_SYNTAX,)
     for tag in _ENDS.get(kind, ()):
         begin = _skip(content, end)
         if content.startswith(tag, begin):
@@ -273,8 +287,9 @@ def _names_operation(content: str, start: int, reader: Reader) -> bool:
 
 def _tagged(content: str, match: re.Match[str], turn_format: TurnFormat) -> Body:
     """Decode a call between tags."""
-    reader, start = turn_format.reader, match.end()
+    reader = turn_format.reader
     is_own = match[0] == turn_format.open
+    start = match.end() - (len(turn_format.opens_body) if is_own else 0)
     close = (turn_format.close if is_own else _HERMES[1]) or ""
     position = _skip(content, start)
     if close and content.startswith(close, position):
@@ -285,6 +300,8 @@ def _tagged(content: str, match: re.Match[str], turn_format: TurnFormat) -> Body
         position, kinds = _skip(content, fence.end()), (RepairKind.CODE_FENCE,)
     decode = reader.any_body if is_own or reader.has_names else partial(_named, reader)
     body = decode(content, position)
+    if not is_own and RepairKind.NEIGHBOUR_SYNTAX not in body.kinds:
+        body = body._replace(kinds=(*body.kinds, RepairKind.NEIGHBOUR_SYNTAX))
     end = _skip(content, body.end)
     if fence is not None and content.startswith("```", end):
         end = _skip(content, end + 3)

@@ -14,6 +14,8 @@ from pixel_reasoner.operations.registry import OPERATIONS
 ToolDefinition = dict[str, Any]
 """`{"type": "function", "function": {"name": ..., "description": ..., "parameters": <JSON schema>}}`"""
 
+LIST_ROLES = (ArgumentRole.POINTS, ArgumentRole.BOXES, ArgumentRole.SEGMENTS)
+"""roles of lists of coordinates"""
 _USUAL_ROLES = {
     "bbox_2d": ArgumentRole.BOX,
     "target_image": ArgumentRole.PICTURE,
@@ -55,6 +57,21 @@ def get_parameters(operation: str) -> tuple[str, ...]:
     return tuple(parameter.name for parameter in OPERATIONS.get(operation).parameters)
 
 
+def get_picture_of(operation: str, argument: str) -> str | None:
+    """Return the argument that names the picture of a coordinate argument; None if the operation names no picture.
+
+    With several boxes and several pictures, the nth box is on the nth picture; other coordinates are on the first picture.
+    """
+    if operation not in OPERATIONS:
+        return "target_image"
+    spec = OPERATIONS.get(operation)
+    named = spec.arguments_with_role(ArgumentRole.PICTURE)
+    boxes = spec.arguments_with_role(ArgumentRole.BOX)
+    if argument in boxes and len(boxes) == len(named):
+        return named[boxes.index(argument)]
+    return named[0] if named else None
+
+
 def get_required_parameters(operation: str) -> tuple[str, ...]:
     """Return the names of the required arguments."""
     return tuple(one.name for one in OPERATIONS.get(operation).parameters if one.required)
@@ -66,10 +83,12 @@ def needs_video(operation: str) -> bool:
 
 
 __all__ = [
+    "LIST_ROLES",
     "ArgumentRole",
     "ToolDefinition",
     "get_definition",
     "get_parameters",
+    "get_picture_of",
     "get_required_parameters",
     "get_role",
     "has_operation",

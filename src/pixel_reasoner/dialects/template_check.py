@@ -7,13 +7,13 @@ are not those that the model generated, and training would use other tokens than
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from PIL import Image
 
 from pixel_reasoner.dialects.base import Dialect, Message
-from pixel_reasoner.dialects.repairs import END_THINK, THINK
+from pixel_reasoner.dialects.carriage import Carriage
 from pixel_reasoner.errors import ModelError
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import Observation, Picture, ToolCall, Turn
@@ -26,6 +26,7 @@ _ROLES = {
     "system": "the system message with the operations",
     "assistant": "assistant messages",
     "user": "user messages",
+    "tool": "results of operations",
 }
 
 
@@ -47,7 +48,7 @@ def assert_template_supports(render: Render, dialect: Dialect, name: str) -> Non
     why = None
     try:
         whole = render(messages)
-        for part, changed in _variants(messages):
+        for part, changed in _variants(messages, dialect.carriage):
             if render(changed) == whole:
                 why = f"leaves out {part}"
                 break
@@ -76,23 +77,19 @@ def thought_problem(render: Render, dialect: Dialect) -> str | None:
     """
     if not dialect.separates_thoughts:
         return None
-    conversation = _conversation(dialect)
-    call = conversation[-2]["content"][0]["text"].partition("\n")[2]
+    tags = dialect.thought_tags
     words = [f"I look {number}." for number in ("once", "again")]
-    turns = [f"{THINK}{one}{END_THINK}\n{call}" for one in words]
-    said = [{"role": "assistant", "content": [{**_OTHER, "text": one}]} for one in turns]
-    messages = [*conversation[:-2], said[0], conversation[-1], said[1], conversation[-1]]
-    given = "".join(part.get("text", "") for one in messages for part in one["content"])
+    messages = _conversation(dialect, words)
     try:
         rendered = str(render(messages))
     except Exception:  # noqa: BLE001 - `assert_template_supports` reports it
         return None
-    if any(one not in rendered for one in words) or rendered.count(END_THINK) < given.count(
-        END_THINK
-    ):
+    others = [one for one in messages if one["role"] != "assistant"]
+    told = "".join(part.get("text", "") for one in others for part in one["content"])
+    count = rendered.count(tags.close) - told.count(tags.close)
+    if any(one not in rendered for one in words) or count < len(words):
         return "deletes the thoughts of earlier turns"
-    repeated = any(rendered.count(one) > 1 for one in words)
-    if repeated or rendered.count(END_THINK) > given.count(END_THINK):
+    if any(rendered.count(one) > 1 for one in words) or count > len(words):
         return "adds a thought to a turn, or repeats one"
     return None
 
@@ -113,33 +110,79 @@ def assert_template_keeps_thoughts(render: Render, dialect: Dialect, name: str) 
         )
 
 
-def _conversation(dialect: Dialect) -> list[Message]:
+def carried_parts(render: Render, dialect: Dialect) -> dict[str, bool]:
+    """Return for each part of a conversation with a call whether the rendered prompt depends on it.
+
+    Raises:
+        Exception: of the template, if it rejects the conversation.
+
+    >>> from pixel_reasoner.dialects import COMPACT
+    >>> all(carried_parts(str, COMPACT).values())
+    True
+    """
+    messages = _conversation(dialect)
+    whole = render(messages)
+    carried: dict[str, bool] = {}
+    for part, changed in _variants(messages, dialect.carriage):
+        carried[part] = carried.get(part, True) and render(changed) != whole
+    return carried
+
+
+def example_conversation(dialect: Dialect) -> list[Message]:
+    """Return the messages of a question with a call and its result, with blank pictures."""
+    return _conversation(dialect)
+
+
+def _conversation(dialect: Dialect, words: Sequence[str] = ("",)) -> list[Message]:
+    """Return a conversation with a call and its result for each of these words.
+
+    Args:
+        dialect: of the conversation.
+        words: thoughts of the turns; empty for words without a thought.
+    """
     size = dialect.budgets.multiple, dialect.budgets.multiple
-    first = Picture(number=1, medium=0, source_px=size, seen_px=size)
-    crop = first.model_copy(update={"number": 2, "parent": 1})
+    pictures = [Picture(number=1, medium=0, source_px=size, seen_px=size)]
     call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.0, 0.0, 0.5, 0.5]})
-    text = dialect.write_turn("I look closer.", call, [first])
-    result = Observation(text="", pictures=(crop,))
+    tags = dialect.thought_tags
+    turns = []
+    for thought in words:
+        text = dialect.write_turn(thought or "I look closer.", call, pictures[:1])
+        if thought and tags.close not in dialect.thought_template:
+            call_text = dialect.write_call(call, pictures[:1])
+            text = f"{tags.wrap(thought)}{dialect.separators[0]}{call_text}"
+        result = pictures[0].model_copy(update={"number": len(pictures) + 1, "parent": 1})
+        pictures.append(result)
+        turns.append(Turn(text=text, observations=(Observation(text="", pictures=(result,)),)))
     return dialect.messages(
         Question(id="", text="What is it?", media=()),
-        [first],
-        [Turn(text=text, observations=(result,))],
+        pictures[:1],
+        turns,
         lambda number: Image.new("RGB", size),
     )
 
 
-def _variants(messages: list[Message]) -> Iterator[tuple[str, list[Message]]]:
+def _variants(messages: list[Message], carriage: Carriage) -> Iterator[tuple[str, list[Message]]]:
     """Yield the description of each part, and the conversation without that picture or with another text."""
     for index, message in enumerate(messages):
-        parts = message["content"]
-        for at, part in enumerate(parts):
-            other = [] if part["type"] == "image" and len(parts) > 1 else [_OTHER]
-            changed = {**message, "content": [*parts[:at], *other, *parts[at + 1 :]]}
-            description = _description(message, part, index)
+        follows_turn = any(one["role"] == "assistant" for one in messages[:index])
+        changes = list(_changed_messages(message, follows_turn=follows_turn))
+        if carriage.words_in_reasoning and carriage.reasoning_field in message:
+            other = {**message, carriage.reasoning_field: _OTHER["text"]}
+            changes.append((_ROLES["assistant"], other))
+        for description, changed in changes:
             yield description, [*messages[:index], changed, *messages[index + 1 :]]
 
 
-def _description(message: Message, part: Message, index: int) -> str:
-    if part["type"] == "image":
-        return f"pictures of {'operation results' if index > 2 else 'the question'}"
-    return _ROLES[message["role"]]
+def _changed_messages(message: Message, *, follows_turn: bool) -> Iterator[tuple[str, Message]]:
+    """Yield a message with one part changed, and the description of that part."""
+    parts, role = message["content"], _ROLES[message["role"]]
+    for at, part in enumerate(parts):
+        is_image = part["type"] == "image"
+        other = [] if is_image and len(parts) > 1 else [_OTHER]
+        where = "operation results" if follows_turn else "the question"
+        description = f"pictures of {where}" if is_image else role
+        yield description, {**message, "content": [*parts[:at], *other, *parts[at + 1 :]]}
+    if "tool_calls" in message:
+        (call, *others) = message["tool_calls"]
+        function = {**call["function"], "arguments": {"label": _OTHER["text"]}}
+        yield role, {**message, "tool_calls": [{**call, "function": function}, *others]}

@@ -5,6 +5,7 @@ traces.jsonl    one line per question and sample; in the order of the questions 
 summary.json    metrics, dropped rows, and the settings, scorer, versions and hardware of the run
 without/        the same without operations (`evaluate_compared`)
 disturbed/      the same with an off-target first crop (`evaluate_perturbed`)
+forced.jsonl    answers that were forced before and after each call (`evaluate_forced`)
 
 Questions and traces are streamed: memory does not depend on the number of questions, except for a few numbers per
 question.
@@ -21,13 +22,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixel_reasoner.errors import UsageError
+from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.compare import compare
+from pixel_reasoner.evals.forced import force_answers
+from pixel_reasoner.evals.operations import add_forced
 from pixel_reasoner.evals.stats import FamilyOf, summarize
 from pixel_reasoner.files import write_json
 from pixel_reasoner.models.api import GenerationModel
 from pixel_reasoner.rollout.state import collect_settings, versions
-from pixel_reasoner.rollout.strategies import SINGLE, ask_many_by_strategy
+from pixel_reasoner.rollout.strategies import SINGLE, ask_many_by_strategy, parse_strategy
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.runs.fingerprint import QuestionDigest, fingerprint
 from pixel_reasoner.runs.folder import (
@@ -43,8 +46,9 @@ from pixel_reasoner.runs.media_folders import collect_folders, note_media_folder
 from pixel_reasoner.runs.store import TRACES, RunStore
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import RolloutConfig
-from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.scoring.grading import Scorer, is_right
+from pixel_reasoner.schema.trace import StopReason, Trace
+from pixel_reasoner.scoring.confidence import Calibration, fit_calibration, save_calibration
+from pixel_reasoner.scoring.grading import Outcome, Scorer, grade_reply, is_right
 from pixel_reasoner.sources.base import QuestionStream
 
 __all__ = [
@@ -55,6 +59,7 @@ __all__ = [
     "Evaluation",
     "evaluate",
     "evaluate_compared",
+    "evaluate_forced",
     "evaluate_perturbed",
     "fingerprint",
     "load_run",
@@ -88,7 +93,9 @@ class Evaluation(NamedTuple):
     cache: ResponseCache | None = None
     """cached answers of earlier runs"""
     strategy: str = SINGLE
-    """name of the strategy that combines rollouts into one answer"""
+    """strategy that combines rollouts into one answer: its name, and options as `NAME:key=value,key=value`"""
+    calibration: Path | None = None
+    """file that calibrates the confidence of the strategy"""
 
 
 def evaluate(
@@ -165,6 +172,33 @@ def evaluate_perturbed(
             "disturbed": disturbed["count"],
             "recovery_rate": disturbed["accuracy"],
         }
+        write_json(summary, out / SUMMARY)
+    return summary
+
+
+def evaluate_forced(
+    summary: dict[str, Any],
+    evaluation: Evaluation,
+    out: Path,
+    on_answer: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Force an answer before and after each call of a run, and add how often each operation helps and hurts.
+
+    The summary's `by_operation` gets `helped`, `hurt` and `net` (`evals.operations`). Arguments are the same as for
+    `evaluate`, which must have finished in `out`.
+    """
+    with FolderLock(out):
+        pairs = force_answers(
+            partial(load_run, out),
+            evaluation.model,
+            evaluation.config,
+            out,
+            scorer=evaluation.scorer,
+            batch_size=evaluation.batch_size,
+            on_answer=on_answer,
+        )
+        by_operation = add_forced(summary.get("by_operation", {}), pairs)
+        summary = {**summary, "by_operation": by_operation}
         write_json(summary, out / SUMMARY)
     return summary
 
@@ -248,6 +282,7 @@ class _Asking:
             self.evaluation.model,
             self.config,
             batch_size=self.evaluation.batch_size,
+            calibration=self.evaluation.calibration,
         )
         for trace in asked:
             if self.evaluation.cache is not None:
@@ -316,6 +351,41 @@ def _write_summary(
     }
     write_json(summary, out / SUMMARY)
     return summary
+
+
+def write_calibration(evaluation: Evaluation, out: Path, path: Path) -> Calibration:
+    """Fit the raw confidence of the strategy of a finished run to its grades, write it to a file, and return it.
+
+    Raises:
+        InputError: no trace has a confidence and a known answer.
+        OutputError: the file cannot be written.
+    """
+    confidences: list[float] = []
+    correct: list[bool] = []
+    digest = QuestionDigest()
+    for trace in with_digest(load_run(out), digest):
+        record, grade = trace.strategy, grade_reply(trace, evaluation.scorer)
+        if record is None or record.confidence is None or grade is None:
+            continue
+        if trace.stop is not StopReason.FAILED:
+            confidences.append(record.confidence)
+            correct.append(grade.outcome is Outcome.CORRECT)
+    if not confidences:
+        raise InputError(
+            expected="answers with a confidence and a known grade, for --fit-calibration",
+            got=f"none in {out}",
+            fix="use a strategy that records its confidence, and questions with answers",
+        )
+    described = evaluation.model.describe()
+    calibration = fit_calibration(
+        confidences,
+        correct,
+        strategy=parse_strategy(evaluation.strategy).text,
+        data=digest.hexdigest(),
+        model=f"{described.name} {described.weights}".strip(),
+    )
+    save_calibration(calibration, path)
+    return calibration
 
 
 def with_digest(traces: Iterable[Trace], digest: QuestionDigest) -> Iterator[Trace]:

@@ -10,7 +10,10 @@ repaired_rate         share of calls that were executed after a repair (`schema.
 strict_accuracy       accuracy if answers after a repaired call counted as wrong: what a strict run reaches at least
 unparsed_rate         share of traces without an answer
 mean_operations       executed operations per trace
-new_tokens_per_question, seconds_per_question
+tokens_per_question   prompt and generated tokens of all rollouts of an answer; a prompt counts once per rollout
+new_tokens_per_question, visual_tokens_per_question, rollouts_per_question, seconds_per_question
+ece                   expected calibration error of the confidence of a strategy (`scoring.confidence`)
+by_operation          calls, tokens and effect of each operation (`evals.operations`)
 
 Traces are parsed one at a time: only a few numbers of each are kept for the bootstrap.
 """
@@ -33,11 +36,21 @@ from pixel_reasoner.evals.adaptivity import (
     adaptivity_row,
 )
 from pixel_reasoner.evals.intervals import intervals
+from pixel_reasoner.evals.operations import OperationNumbers
+from pixel_reasoner.rollout.usage import answer_usage
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.repairs import Repair, num_malformed_calls
+from pixel_reasoner.schema.strategy import Usage
 from pixel_reasoner.schema.trace import CallErrorKind, StopReason, Trace, Turn
+from pixel_reasoner.scoring.confidence import (
+    expected_calibration_error,
+    reliability,
+    trace_confidence,
+)
 from pixel_reasoner.scoring.evidence import evidence_hit, iou
+from pixel_reasoner.scoring.extraction import extract_trace_answer
 from pixel_reasoner.scoring.grading import Grade, Outcome, Scorer, grade_reply
+from pixel_reasoner.scoring.voting import AnswerGroups, majority
 
 FamilyOf = Callable[[Trace], str]
 FIRST_CATEGORIES = ("needs_look", "overview")
@@ -73,13 +86,14 @@ def cyclic_accuracy(accuracies: Sequence[float]) -> float:
 
 
 def repeats(traces: Iterable[Trace], scorer: Scorer = Scorer.TYPED) -> dict[str, Any]:
-    """Return avg@k and pass@k of questions with k samples.
+    """Return avg@k, maj@k and pass@k of questions with k samples.
 
-    avg@k is the mean accuracy; pass@k is the share of questions with at least one right answer among k.
+    avg@k is the mean accuracy; maj@k is the accuracy of the most frequent answer, the first of equal ones; pass@k is the
+    share of questions with at least one right answer among k.
     """
-    metrics = Metrics()
+    metrics, votes = Metrics(), Votes()
     for trace in traces:
-        metrics.add(TraceNumbers.of(trace, scorer))
+        metrics.add(TraceNumbers.of(trace, scorer), votes.number(trace))
     return metrics.repeats()
 
 
@@ -147,6 +161,10 @@ class TraceNumbers(NamedTuple):
     """kinds of repairs of each repaired call"""
     is_strict: bool = True
     """whether a strict run is identical: no repair and no continued thought"""
+    usage: Usage = Usage()
+    """of all rollouts of the answer"""
+    confidence: float | None = None
+    """of the strategy, calibrated if it was; None without one"""
 
     @classmethod
     def of(cls, trace: Trace, scorer: Scorer) -> TraceNumbers:
@@ -158,11 +176,13 @@ class TraceNumbers(NamedTuple):
             evidence_hit(trace),
             iou(trace),
             sum(one.error not in _NO_CALLS for one in trace.rejected),
-            len(trace.executed),
+            num_executed(trace),
             _num_new_tokens(trace),
             trace.seconds,
             tuple(_kinds(turn.repairs) for turn in trace.turns if turn.repairs),
             not any(map(_is_lenient, trace.turns)),
+            answer_usage(trace),
+            trace_confidence(trace) if trace.strategy is not None else None,
         )
 
 
@@ -179,8 +199,12 @@ class Metrics:
         self.counts: Counter[str] = Counter()
         self.repairs: Counter[str] = Counter()
         """repaired calls by kind"""
+        self.votes = array("q")
+        """one value per trace: group of equal answers of its question (`Votes`), -1 without an answer"""
+        self.confidences, self.confident = array("d"), array("b")
+        """confidence of each graded answer that has one, and whether it is right"""
 
-    def add(self, numbers: TraceNumbers) -> None:
+    def add(self, numbers: TraceNumbers, vote: int = -1) -> None:
         """Add a trace."""
         grade, counts = numbers.grade, self.counts
         is_right = grade is not None and grade.outcome is Outcome.CORRECT
@@ -188,6 +212,14 @@ class Metrics:
         self.clusters.append(numbers.cluster)
         self.correct.append(is_right)
         self.seconds.append(numbers.seconds)
+        self.votes.append(vote)
+        usage = numbers.usage
+        counts["tokens"] += usage.prompt_tokens + usage.new_tokens
+        counts["visual_tokens"] += usage.visual_tokens
+        counts["rollouts"] += usage.num_rollouts
+        if grade is not None and numbers.confidence is not None:
+            self.confidences.append(numbers.confidence)
+            self.confident.append(is_right)
         if grade is not None:
             self.graded_clusters.append(numbers.cluster)
             self.graded.append(is_right)
@@ -233,11 +265,17 @@ class Metrics:
             "new_tokens_per_question": _ratio(
                 counts["new_tokens"], counts["counted"] if counts["new_tokens"] else 0
             ),
+            "tokens_per_question": _ratio(counts["tokens"], num if counts["tokens"] else 0),
+            "visual_tokens_per_question": _ratio(
+                counts["visual_tokens"], num if counts["visual_tokens"] else 0
+            ),
+            "rollouts_per_question": _ratio(counts["rollouts"], num),
             "seconds_per_question": _ratio(sum(self.seconds), num),
+            "ece": expected_calibration_error(self.confidences, self.confident),
         }
 
     def repeats(self) -> dict[str, Any]:
-        """Return avg@k and pass@k (`repeats`); requires at least one trace."""
+        """Return avg@k, maj@k and pass@k (`repeats`); requires at least one trace."""
         _, first, inverse = np.unique(
             np.asarray(self.questions), return_index=True, return_inverse=True
         )
@@ -246,14 +284,58 @@ class Metrics:
         right = np.bincount(inverse, np.asarray(self.correct))[order]
         clusters = array("q", np.asarray(self.clusters)[first[order]].tolist())
         means, passes = right / asked, (right > 0).astype(float)
-        average, passed = intervals([means, passes], clusters)  # type: ignore[list-item]
-        assert average is not None, "there is a trace"
-        assert passed is not None, "there is a trace"
+        wins = np.array([float(one) for one in self._majorities(inverse.tolist())])[order]
         k = int(asked.max())
-        return {"k": k, f"avg@{k}": average.as_dict(), f"pass@{k}": passed.as_dict()}
+        found = intervals([means, wins, passes], clusters)  # type: ignore[list-item]
+        named = zip((f"avg@{k}", f"maj@{k}", f"pass@{k}"), found, strict=True)
+        return {"k": k, **{name: one.as_dict() for name, one in named if one is not None}}
+
+    def _majorities(self, numbers: Sequence[int]) -> list[bool]:
+        """Return whether the most frequent answer of each question is right, by the number of the question."""
+        traces: dict[int, list[int]] = {}
+        for trace, number in enumerate(numbers):
+            traces.setdefault(number, []).append(trace)
+        found = []
+        for number in range(len(traces)):
+            votes = [self.votes[one] if self.votes[one] >= 0 else None for one in traces[number]]
+            winner = majority(votes)
+            chosen = traces[number][votes.index(winner)]
+            found.append(winner is not None and bool(self.correct[chosen]))
+        return found
+
+
+class Votes:
+    """Numbers of groups of equal answers of each question (`scoring.voting`)."""
+
+    def __init__(self) -> None:
+        self._groups: dict[int, AnswerGroups] = {}
+
+    def number(self, trace: Trace) -> int:
+        """Return the group of the answer of a trace, -1 without an answer."""
+        key = hash_number(trace.question.id)
+        if key not in self._groups:
+            question = trace.question
+            slim = Question(
+                id="",
+                text=question.text,
+                media=(),
+                answer_type=question.answer_type,
+                options=question.options,
+            )
+            self._groups[key] = AnswerGroups(slim)
+        found = self._groups[key].add(extract_trace_answer(trace))
+        return -1 if found is None else found
+
+
+def num_executed(trace: Trace) -> int:
+    """Return the number of operations that the model executed; those of a strategy are not counted."""
+    turns = (turn for turn in trace.turns if not turn.scripted)
+    return sum(one.error is None for turn in turns for one in turn.observations)
 
 
 def _num_new_tokens(trace: Trace) -> int | None:
+    if trace.strategy is not None:
+        return trace.strategy.usage.new_tokens
     numbers = [turn.num_new_tokens for turn in trace.turns]
     return None if None in numbers else sum(number or 0 for number in numbers)
 
@@ -278,9 +360,9 @@ def _ratio(part: float, whole: float) -> float | None:
 class Groups(dict[str, Metrics]):
     """Metrics by name, in order of first appearance."""
 
-    def add(self, name: str, numbers: TraceNumbers) -> None:
+    def add(self, name: str, numbers: TraceNumbers, vote: int = -1) -> None:
         """Add a trace to a group."""
-        self.setdefault(name, Metrics()).add(numbers)
+        self.setdefault(name, Metrics()).add(numbers, vote)
 
     def result(self) -> dict[str, dict[str, Any]]:
         """Return the metrics of each named group, starting with the groups by need of an operation."""
@@ -299,8 +381,10 @@ class _Summary:
         self.labels: dict[str, Groups] = {}
         self.stops: Counter[str] = Counter()
         self.failed: dict[str, str | None] = {}
+        self.votes = Votes()
         self.has_repeats = False
         self.adaptivity = Adaptivity()
+        self.operations = OperationNumbers()
 
     def add(self, trace: Trace) -> None:
         if trace.stop is StopReason.FAILED:
@@ -309,8 +393,12 @@ class _Summary:
         numbers, category = TraceNumbers.of(trace, self.scorer), get_category(trace)
         self.stops[str(trace.stop)] += 1
         self.has_repeats |= bool(trace.sample)
-        self.all.add(numbers)
-        self.categories.add(category, numbers)
+        vote = self.votes.number(trace)
+        self.all.add(numbers, vote)
+        grade = numbers.grade
+        is_right = None if grade is None else grade.outcome is Outcome.CORRECT
+        self.operations.add(trace, is_right=is_right)
+        self.categories.add(category, numbers, vote)
         if self.family_of is not None:
             family = self.family_of(trace)
             self.families.add(family, numbers)
@@ -328,6 +416,8 @@ class _Summary:
             "failed": self.failed,
             "by_category": self.categories.result(),
         }
+        if by_operation := self.operations.result():
+            summary["by_operation"] = by_operation
         if self.family_of is not None:
             summary["by_family"] = {
                 name: {**group.result(), "by_category": self.family_categories[name].result()}
@@ -341,6 +431,9 @@ class _Summary:
         adaptivity = self.adaptivity.result()
         if adaptivity is not None:
             summary["adaptivity"] = adaptivity
+        if len(self.all.confidences):
+            bins = reliability(self.all.confidences, self.all.confident)
+            summary["reliability"] = [one._asdict() for one in bins]
         if self.has_repeats:
             summary["repeats"] = {
                 **self.all.repeats(),

@@ -18,12 +18,14 @@ from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from pixel_reasoner.data.synth import SynthSettings, Unit, UnitResult, write_unit
+from pixel_reasoner.data.synth import SynthSettings, Unit, write_unit
+from pixel_reasoner.data.unit_files import UnitResult
 from pixel_reasoner.errors import EndpointError, PixelReasonerError, UsageError
 from pixel_reasoner.integrations.ray_cluster import RayOptions, is_missing
 from pixel_reasoner.integrations.ray_pool import ActorPool, Failure, Lost, Started, started
 from pixel_reasoner.schema.media_url import allowed_media_urls, join_media, set_media_urls
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.sources.units import SourceUnit
 
 _UNITS_PER_JOB = 4
 _JOBS_PER_ACTOR = 2
@@ -84,6 +86,8 @@ class UnitActor:
         return UnitFiles(result, {}, missing, self._node)
 
     def _media(self, unit: Unit) -> Iterator[str]:
+        if isinstance(unit, SourceUnit) and hasattr(unit.source, "data"):
+            yield str(unit.source.data)
         for row in unit if isinstance(unit, list) else [unit]:
             if isinstance(row, Question):
                 yield from (join_media(self._folder, item.path) for item in row.media)

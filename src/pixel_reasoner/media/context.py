@@ -13,14 +13,16 @@ from typing import Self
 
 from PIL import Image
 
+from pixel_reasoner.media import sheets
 from pixel_reasoner.media.decoder import IN_PROCESS, MediaDecoder
 from pixel_reasoner.media.pixels import OpenMedia, Source, SourceKey
 from pixel_reasoner.media.replay import media_mismatch_error, recorded_limits, recorded_pictures
 from pixel_reasoner.media.resize import fit_size, region_px
+from pixel_reasoner.media.similar_frames import THUMBNAIL_SIDE, different_frames
 from pixel_reasoner.media.transforms import (
     apply_transforms,
     check_transforms,
-    source_box,
+    crop_through,
     transformed_size,
     untransformed_size,
 )
@@ -36,6 +38,7 @@ from pixel_reasoner.schema.trace import (
     MAX_PROMPT_PICTURE_PX,
     FrameSampling,
     Picture,
+    PictureRegion,
     Trace,
     Transform,
 )
@@ -137,8 +140,9 @@ class MediaContext:
             InputError: the media or the sampled frames do not match the trace.
         """
         pictures = recorded_pictures(trace)
-        for picture in pictures or ():
-            check_transforms(picture.transforms)
+        for region in (region for picture in pictures or () for region in picture.regions):
+            check_transforms(region.transforms)
+        self._open_clip_frames(pictures or ())
         if (
             pictures is None
             or not self._has_sampling(trace.sampling)
@@ -148,6 +152,16 @@ class MediaContext:
         context = self.fresh()
         context.pictures = pictures
         return context
+
+    def _open_clip_frames(self, pictures: Sequence[Picture]) -> None:
+        """Decode the frames of recorded pictures that were not sampled, those of one clip in one pass."""
+        indices: dict[int, set[int]] = {}
+        for region in (region for picture in pictures for region in picture.regions):
+            if region.clip_index is not None and region.medium < len(self.media.media):
+                indices.setdefault(region.medium, set()).add(region.clip_index)
+        for medium, wanted in indices.items():
+            if self.media.media[medium].kind != "image":
+                self.media.clip_frames(medium, sorted(wanted))
 
     def fresh(self) -> Self:
         """Return a context of the same media without results of operations. Nothing is decoded again."""
@@ -244,27 +258,68 @@ class MediaContext:
         Raises:
             InputError: its pixels cannot be decoded.
         """
-        key = _key(self.picture(number))
+        key = SourceKey.of(self.picture(number))
         width, height = self._region_size(key, box)
         scale = min(1.0, (max_side or math.inf) / max(width, height))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         return self.media.region(key, box, size)
 
     def pixels(self, number: int) -> Image.Image:
-        """Return the region of a picture at full resolution, with its transforms."""
+        """Return the regions of a picture at full resolution, with their transforms."""
         picture = self.picture(number)
-        source = self.media.image(_key(picture))
-        region = region_px(source.size, picture.box)
-        size = region[2] - region[0], region[3] - region[1]
+        exact = [self._exact(one) for one in picture.regions]
+        if len(exact) == 1:
+            return exact[0]
+        size = sheets.natural_size([one.size for one in exact])
+        where = sheets.places(size, [one.size for one in exact])
+        scaled = [
+            image.resize(place.size, Image.Resampling.LANCZOS)
+            for image, place in zip(exact, where, strict=True)
+        ]
+        return sheets.compose(size, scaled, where)
+
+    def _exact(self, region: PictureRegion) -> Image.Image:
+        source = self.media.image(SourceKey.of(region))
+        px = region_px(source.size, region.box)
+        size = px[2] - px[0], px[3] - px[1]
         # An exact copy. `crop` would apply Pillow's own limit on pixels.
-        exact = source.resize(size, Image.Resampling.NEAREST, box=region)
-        return apply_transforms(exact, picture.transforms)
+        exact = source.resize(size, Image.Resampling.NEAREST, box=px)
+        return apply_transforms(exact, region.transforms)
+
+    def region(self, number: int, box: Box = WHOLE) -> PictureRegion:
+        """Return the region of the source that a box shows, with its transforms.
+
+        Args:
+            number: of the picture.
+            box: in coordinates of the picture, after its transforms. On a picture of several regions, the one that contains
+                most of the box.
+        """
+        picture = self.picture(number)
+        regions = picture.regions
+        part = regions[0]
+        if picture.beside:
+            where = sheets.places(picture.seen_px, [_shown_size(one) for one in regions])
+            nth, box = sheets.region_at(box, picture.seen_px, where)
+            part = regions[nth]
+        inner, transforms = crop_through(box, part.transforms)
+        source = inner.within(part.box)
+        size = self._region_size(SourceKey.of(part), source)
+        changes = {"box": source, "source_px": size, "transforms": transforms}
+        return part.model_copy(update=changes)
+
+    def region_pixels(self, region: PictureRegion, max_side: int | None = None) -> Image.Image:
+        """Return the pixels of a region with its transforms, scaled down to a longest side. The caller must not modify them.
+
+        Raises:
+            InputError: they cannot be decoded.
+        """
+        width, height = _shown_size(region)
+        scale = min(1.0, (max_side or math.inf) / max(width, height))
+        return self._rendered(region, (max(1, round(width * scale)), max(1, round(height * scale))))
 
     def region_size(self, parent: int, box: Box) -> Size:
         """Return the (width, height) in source pixels of the region `box`, given in coordinates of a picture."""
-        picture = self.picture(parent)
-        region = source_box(box, picture.transforms).within(picture.box)
-        return transformed_size(self._region_size(_key(picture), region), picture.transforms)
+        return _shown_size(self.region(parent, box))
 
     def add_region(
         self,
@@ -281,71 +336,141 @@ class MediaContext:
             transforms: applied to the region after the transforms of the parent.
             budget: pixels of the new picture.
         """
-        shown = self.picture(parent)
-        region = source_box(box, shown.transforms).within(shown.box)
-        return self._add(
-            _key(shown),
-            budget,
-            box=region,
-            parent=parent,
-            time_s=shown.time_s,
-            transforms=(*shown.transforms, *transforms),
-        )
+        if box == WHOLE and self.picture(parent).beside:
+            return self._add_copy(parent, transforms, budget)
+        return self._add([_with_transforms(self.region(parent, box), transforms)], budget, parent)
+
+    def add_sheet(
+        self,
+        views: Sequence[tuple[int, Box, Sequence[Transform]]],
+        budget: Budget = "crop",
+    ) -> Picture:
+        """Add one picture that shows several regions, of the same or of different pictures, in cells of the same size.
+
+        Args:
+            views: number of a picture, region in its coordinates, and transforms of that region, in reading order.
+            budget: pixels of one cell.
+        """
+        regions = [
+            _with_transforms(self.region(number, box), transforms)
+            for number, box, transforms in views
+        ]
+        return self._add(regions, budget, views[0][0])
+
+    def add_clip_frames(
+        self, parent: int, indices: Sequence[int], budget: Budget = "selected_frame"
+    ) -> list[Picture]:
+        """Add frames of a video that were not sampled.
+
+        Args:
+            parent: number of a picture of that video.
+            indices: positions in the clip, from 0.
+            budget: pixels of each frame.
+
+        Raises:
+            InputError: a frame cannot be decoded.
+        """
+        medium = self.picture(parent).medium
+        found = self.media.clip_frames(medium, indices)
+        return [
+            self._add([_whole(source)], budget, parent, time_s=source.time_s) for source in found
+        ]
 
     def add_crop(self, parent: int, box: Box) -> Picture:
         """Add the region `box` of a picture, in coordinates of that picture, as a new picture."""
         return self.add_region(parent, box)
 
     def add_frames(self, frames: Sequence[int], budget: Budget = "selected_frame") -> list[Picture]:
-        """Add sampled frames again, usually at a larger size. `frames` are numbers among the sampled frames, from 1."""
+        """Add sampled frames again, usually at a larger size. `frames` are numbers among the sampled frames, from 1.
+
+        Adaptive budgets leave out frames that hardly differ from one before.
+        """
+        if self.budgets.adaptive is not None:
+            thumbnails = {
+                one: self.source_region(self.frames[one], WHOLE, THUMBNAIL_SIDE).convert("RGB")
+                for one in frames
+            }
+            frames = different_frames(thumbnails, self.budgets.adaptive.min_frame_difference)
         return [self.add_region(self.frames[frame], budget=budget) for frame in frames]
+
+    def of_region(self, number: int, box: Box, budget: Budget = "picture") -> Self:
+        """Return a context of the same media whose only picture, number 1, is a region of a picture.
+
+        Its rollouts cannot be replayed from a trace: strategies use it for probes.
+        """
+        context = self.fork()
+        region = context.add_region(number, box, budget=budget)
+        context.pictures = [region.model_copy(update={"number": 1})]
+        context.frames, context._views = {}, {}
+        return context
 
     def _add_source(self, source: Source) -> None:
         kind = "picture" if source.key.frame is None else "frame"
-        picture = self._add(source.key, kind, time_s=source.time_s)
+        picture = self._add([_whole(source)], kind, None, time_s=source.time_s)
         if source.key.frame is not None:
             self.frames[source.key.frame] = picture.number
 
     def _add(
         self,
-        key: SourceKey,
+        regions: Sequence[PictureRegion],
         budget: Budget,
-        *,
-        box: Box = WHOLE,
-        parent: int | None = None,
+        parent: int | None,
         time_s: float | None = None,
-        transforms: tuple[Transform, ...] = (),
     ) -> Picture:
-        source_px = self._region_size(key, box)
+        first, *others = regions
         pixels: PixelBudget = getattr(self.budgets, budget) if isinstance(budget, str) else budget
-        shown_px = transformed_size(source_px, transforms)
+        sizes = [_shown_size(one) for one in regions]
+        shown_px = sizes[0]
+        if others:
+            pixels, shown_px = (
+                sheets.sheet_budget(pixels, len(regions)),
+                sheets.natural_size(sizes),
+            )
+        pixels = self.budgets.for_source(pixels, shown_px)
         picture = Picture(
             number=len(self) + 1,
-            medium=key.medium,
-            frame=key.frame,
-            time_s=time_s,
-            box=box,
-            source_px=source_px,
+            medium=first.medium,
+            frame=first.frame,
+            time_s=first.time_s if time_s is None else time_s,
+            box=first.box,
+            source_px=first.source_px,
             seen_px=fit_size(shown_px, pixels, self.budgets.multiple),
             parent=parent,
-            transforms=transforms,
+            transforms=first.transforms,
+            clip_index=first.clip_index,
+            beside=tuple(others),
         )
         self.pictures.append(picture)
         return picture
 
+    def _add_copy(self, parent: int, transforms: Sequence[Transform], budget: Budget) -> Picture:
+        """Add a picture of several regions again, with the transforms applied to each."""
+        regions = [_with_transforms(one, transforms) for one in self.picture(parent).regions]
+        return self._add(regions, budget, parent)
+
     def _render(self, picture: Picture) -> Image.Image:
-        key = _key(picture)
         if picture.parent is None:  # shared by all rollouts with these media
-            return self.media.overview(key, picture.seen_px)
-        size = untransformed_size(picture.seen_px, picture.transforms)
-        region = self.media.region(key, picture.box, size)
-        return apply_transforms(region, picture.transforms)
+            return self.media.overview(SourceKey.of(picture), picture.seen_px)
+        if not picture.beside:
+            return self._rendered(picture, picture.seen_px)
+        regions = picture.regions
+        where = sheets.places(picture.seen_px, [_shown_size(one) for one in regions])
+        images = [
+            self._rendered(region, place.size) for region, place in zip(regions, where, strict=True)
+        ]
+        return sheets.compose(picture.seen_px, images, where)
+
+    def _rendered(self, region: Picture | PictureRegion, shown_px: Size) -> Image.Image:
+        size = untransformed_size(shown_px, region.transforms)
+        image = self.media.region(SourceKey.of(region), region.box, size)
+        return apply_transforms(image, region.transforms)
 
     def _can_show(self, picture: Picture) -> bool:
-        key = _key(picture)
-        if self.media.size(key) is None:
-            return False
-        return picture.source_px == self._region_size(key, picture.box)
+        return all(
+            self.media.size(SourceKey.of(one)) is not None
+            and one.source_px == self._region_size(SourceKey.of(one), one.box)
+            for one in picture.regions
+        )
 
     def _has_sampling(self, recorded: Iterable[FrameSampling]) -> bool:
         """Return whether the sampled frames match a trace. Missing indices are not compared."""
@@ -359,5 +484,21 @@ class MediaContext:
         return right - left, bottom - top
 
 
-def _key(picture: Picture) -> SourceKey:
-    return SourceKey(picture.medium, picture.frame)
+def _whole(source: Source) -> PictureRegion:
+    key = source.key
+    return PictureRegion(
+        medium=key.medium,
+        frame=key.frame,
+        clip_index=key.clip_index,
+        time_s=source.time_s,
+        source_px=source.size,
+    )
+
+
+def _shown_size(region: PictureRegion) -> Size:
+    """Return the (width, height) of a region after its transforms."""
+    return transformed_size(region.source_px, region.transforms)
+
+
+def _with_transforms(region: PictureRegion, more: Sequence[Transform]) -> PictureRegion:
+    return region.model_copy(update={"transforms": (*region.transforms, *more)})

@@ -92,8 +92,8 @@ def page_size(
     Raises:
         InputError: not a PDF, no such page, or one with another password.
     """
-    with _open_page(path, limits, page, passwords) as opened:
-        size, scale = _render_size(opened, limits)
+    with open_page(path, limits, page, passwords) as opened:
+        size, scale = render_size(opened, limits)
         return size, max(1, round(scale * _POINTS_PER_INCH))
 
 
@@ -101,8 +101,8 @@ def render_page(
     path: Path, limits: MediaLimits, page: int | None = None, passwords: Passwords = ()
 ) -> Image.Image:
     """Return a page as RGB. For arguments and errors see `page_size`."""
-    with _open_page(path, limits, page, passwords) as opened:
-        size, scale = _render_size(opened, limits)
+    with open_page(path, limits, page, passwords) as opened:
+        size, scale = render_size(opened, limits)
         bitmap = opened.render(scale=scale, may_draw_forms=True)
         image: Image.Image = bitmap.to_pil().convert("RGB")
         # PDFium rounds the sides up by itself; the size must be that of the header.
@@ -167,9 +167,10 @@ def _unlocked(pdfium: Any, path: Path, passwords: Passwords) -> Any:
 
 
 @contextmanager
-def _open_page(
-    path: Path, limits: MediaLimits, page: int | None, passwords: Passwords
+def open_page(
+    path: Path, limits: MediaLimits, page: int | None, passwords: Passwords = ()
 ) -> Iterator[Any]:
+    """Context manager of an open page of pypdfium2. The lock of PDFium is held until it is closed. For errors see `page_size`."""
     with _open_document(path, limits, passwords) as document:
         number = page or 1
         if number > len(document):
@@ -181,7 +182,7 @@ def _open_page(
             opened.close()
 
 
-def _render_size(page: Any, limits: MediaLimits) -> tuple[Size, float]:
+def render_size(page: Any, limits: MediaLimits) -> tuple[Size, float]:
     """Return the (width, height) in pixels and the pixels per point of a rendered page.
 
     Raises:

@@ -26,7 +26,7 @@ from pixel_reasoner.schema.geometry import WHOLE, Box, Size
 from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import MediaItem
 from pixel_reasoner.schema.settings import DEFAULT_MEDIA_LIMITS, MediaLimits
-from pixel_reasoner.schema.trace import FrameSampling
+from pixel_reasoner.schema.trace import FrameSampling, Picture, PictureRegion
 
 
 class SourceKey(NamedTuple):
@@ -36,6 +36,18 @@ class SourceKey(NamedTuple):
     """index into `Question.media`, from 0"""
     frame: int | None = None
     """number among the sampled frames of all media, from 1"""
+    clip_index: int | None = None
+    """position in the clip, from 0, of a frame that was not sampled"""
+
+    @classmethod
+    def of(cls, region: Picture | PictureRegion) -> SourceKey:
+        """Return the source of a region."""
+        return cls(region.medium, region.frame, region.clip_index)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a picture, not a frame."""
+        return self.frame is None and self.clip_index is None
 
 
 class Source(NamedTuple):
@@ -82,6 +94,7 @@ class OpenMedia:
         self.notes: tuple[str, ...] = ()
         """differences between decoded pictures and their files: stretched greyscale, omitted pages"""
         self._sizes: dict[SourceKey, Size] = {}
+        self._clip_times: dict[SourceKey, float | None] = {}
         self._images: dict[SourceKey, Image.Image] = {}
         self._overviews: dict[tuple[SourceKey, Size], Image.Image] = {}
         self._objects: dict[int, RemoteObject] = {}
@@ -102,7 +115,7 @@ class OpenMedia:
         longer._lock = RLock()
         with self._lock:
             longer.sources, longer._sizes = list(self.sources), dict(self._sizes)
-            longer._objects = dict(self._objects)
+            longer._objects, longer._clip_times = dict(self._objects), dict(self._clip_times)
             longer._images, longer._overviews = dict(self._images), dict(self._overviews)
         for index, item in enumerate(media, start=len(self.media)):
             longer._open(index, item, None)
@@ -119,6 +132,8 @@ class OpenMedia:
             InputError: its pixels cannot be decoded.
         """
         with self._lock:
+            if key not in self._images and key.clip_index is not None:
+                self._decode_clip_frames(key.medium, (key.clip_index,))
             if key not in self._images:
                 self._close_pictures(math.prod(self._sizes[key]))
                 item = self.media[key.medium]
@@ -126,6 +141,41 @@ class OpenMedia:
                     whole = self.decoder.image(Path(here.path), self.limits, item.page)
                 self._images[key] = item_region(whole, item)
             return self._images[key]
+
+    def clip_frames(self, medium: int, indices: Sequence[int]) -> list[Source]:
+        """Return frames of a video or folder that were not sampled. They are decoded on first use.
+
+        Args:
+            medium: index of the media item.
+            indices: positions in the clip, from 0; a position beyond its end is left out.
+
+        Raises:
+            InputError: a frame cannot be decoded.
+        """
+        with self._lock:
+            keys = [SourceKey(medium, None, index) for index in indices]
+            missing = [one.clip_index for one in keys if one not in self._sizes]
+            if missing:
+                self._decode_clip_frames(medium, [one for one in missing if one is not None])
+            return [
+                Source(key, self._sizes[key], self._clip_times[key])
+                for key in keys
+                if key in self._sizes
+            ]
+
+    def _decode_clip_frames(self, medium: int, indices: Sequence[int]) -> None:
+        limits = self.limits.model_copy(update={"num_frames": len(indices)})
+        item, wanted = self.media[medium], tuple(indices)
+        if is_url(item.path):
+            frames = remote_frames(item, limits, self.decoder, wanted)
+        else:
+            frames = self.decoder.frames(item, limits, wanted)
+        for frame in frames:
+            key = SourceKey(medium, None, frame.source_index)
+            image = item_region(frame.image, item)
+            self._close_pictures(math.prod(image.size))
+            self._images[key], self._sizes[key] = image, image.size
+            self._clip_times[key] = frame.time_s
 
     def overview(self, key: SourceKey, size: Size) -> Image.Image:
         """Return a whole source, scaled to `size`; the same object for the same arguments."""
@@ -140,7 +190,7 @@ class OpenMedia:
         Raises:
             InputError: its pixels cannot be decoded.
         """
-        if self.decoder.is_isolated and key.frame is None and key not in self._images:
+        if self.decoder.is_isolated and key.is_picture and key not in self._images:
             item, found = self.media[key.medium], self._objects.get(key.medium)
             with local_item(item, self.limits, found) as here:
                 return self.decoder.region(here, self.limits, box, size)
@@ -196,8 +246,8 @@ class OpenMedia:
         self.sampling += (FrameSampling(medium=index, num_frames=limits.num_frames, indices=found),)
 
     def _close_pictures(self, new_px: int) -> None:
-        """Close the oldest pictures until `new_px` fit. Pictures can be decoded again; frames cannot."""
-        pictures = [key for key in self._images if key.frame is None]
+        """Close the oldest pictures until `new_px` fit. Pictures can be decoded again; sampled frames stay open."""
+        pictures = [key for key in self._images if key.frame is None]  # and frames of `clip_frames`
         open_px = sum(math.prod(self._sizes[key]) for key in pictures)
         excess_px = num_px_to_close(open_px, new_px, self.limits)
         for key in pictures:

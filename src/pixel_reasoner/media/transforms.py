@@ -44,10 +44,14 @@ class TransformSpec:
     """(box on the transformed picture, **arguments) -> box on the untransformed picture"""
     swaps_sides: Callable[..., bool] = _never_swaps
     """(**arguments) -> whether width and height are exchanged"""
+    of_crop: Callable[..., dict[str, Any]] | None = None
+    """(box on the transformed picture, **arguments) -> arguments for a crop of that box; None: the same arguments"""
 
 
 TRANSFORMS = Registry[TransformSpec](
-    "transform", check=is_instance("transform", TransformSpec, "@transform")
+    "transform",
+    package="pixel_reasoner.media.effects",
+    check=is_instance("transform", TransformSpec, "@transform"),
 )
 
 
@@ -152,6 +156,24 @@ def source_box(box: Box, transforms: Sequence[Transform]) -> Box:
     for one in reversed(transforms):
         box = TRANSFORMS.get(one.name).source_box(box, **one.arguments)
     return box
+
+
+def crop_through(box: Box, transforms: Sequence[Transform]) -> tuple[Box, tuple[Transform, ...]]:
+    """Map a box on the transformed picture to the untransformed picture, with the transforms of a crop of that box.
+
+    >>> crop_through(Box(0, 0, 0.5, 1), [Transform(name="rotate", arguments={"quarter_turns": 2})])
+    (Box(x1=0.5, y1=0, x2=1, y2=1), (Transform(name='rotate', arguments={'quarter_turns': 2}),))
+    """
+    kept: list[Transform] = []
+    for one in reversed(transforms):
+        spec = TRANSFORMS.get(one.name)
+        if spec.of_crop is not None:
+            arguments = spec.of_crop(box, **one.arguments)
+            kept.insert(0, Transform(name=one.name, arguments=arguments))
+        else:
+            kept.insert(0, one)
+        box = spec.source_box(box, **one.arguments)
+    return box, tuple(kept)
 
 
 def transformed_size(size: Size, transforms: Sequence[Transform]) -> Size:

@@ -57,6 +57,8 @@ class Completion(NamedTuple):
     """number of generated tokens reported by a server that returns no ids"""
     num_cached_tokens: int = 0
     """number of prompt tokens that were not computed again, because their keys and values were cached"""
+    was_rejected: bool = False
+    """whether the server could not parse the turn, and its text is from the error that it returned"""
 
 
 class ContextFull(NamedTuple):

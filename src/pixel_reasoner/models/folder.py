@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from pixel_reasoner.dialects import detect_dialect, get_dialect
+from pixel_reasoner.dialects.detect import FALLBACK
 from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.files import reason
 from pixel_reasoner.schema.record import Record
@@ -63,6 +64,8 @@ def folder_settings(
     if dialect is None and "dialect" not in settings.model_fields_set:
         config = config or _json(folder / "config.json")
         dialect = detect_dialect(str(folder), config, _template(folder)).name
+        if dialect == FALLBACK and config.get("model_type") and not settings.note:
+            settings = settings.model_copy(update={"note": _fallback_note(config["model_type"])})
     if dialect:
         settings = settings.model_copy(update={"dialect": dialect})
     return settings.model_copy(
@@ -97,19 +100,61 @@ def check_trained_world(model: str, world: int, more: str = "") -> None:
         )
 
 
+def _fallback_note(model_type: Any) -> str:
+    return (
+        f"No dialect is known for model type {str(model_type)[:60]}: {FALLBACK} is used, with calls in JSON and boxes in "
+        "fractions; --dialect names another."
+    )
+
+
 def budgets_for_processor(settings: FolderSettings, image_processor: Any) -> PixelBudgets | None:
     """Return budgets within the limits of an image processor, because a second resize would change box coordinates.
 
     Returns None, for the defaults of the dialect, if these are within the limits or the limits are not in pixels.
     """
     budgets = settings.budgets or get_dialect(settings.dialect).budgets
+    limits = pixel_limits(image_processor)
+    if limits is None:
+        return settings.budgets
+    fitting = budgets.within(limits.min_px, limits.max_px)
+    if fitting.multiple % limits.multiple:
+        fitting = fitting.model_copy(update={"multiple": limits.multiple})
+    return settings.budgets if fitting == budgets else fitting
+
+
+class PixelLimits(NamedTuple):
+    """Limits of an image processor that does not change pictures within them."""
+
+    min_px: int
+    max_px: int
+    multiple: int
+    """sides are multiples of this number of pixels"""
+
+
+def pixel_limits(image_processor: Any) -> PixelLimits | None:
+    """Return the limits of an image processor like that of Qwen-VL; None for processors that resize in another way.
+
+    >>> size = {"shortest_edge": 3136, "longest_edge": 50176}
+    >>> pixel_limits(SimpleNamespace(size=size, patch_size=14, merge_size=2))
+    PixelLimits(min_px=3136, max_px=50176, multiple=28)
+    """
     size = getattr(image_processor, "size", None) or {}
     least, most = size.get("shortest_edge"), size.get("longest_edge")
-    counts_pixels = hasattr(image_processor, "merge_size")  # Qwen-VL processors
-    if not counts_pixels or least is None or most is None:
-        return settings.budgets
-    fitting = budgets.within(least, most)
-    return settings.budgets if fitting == budgets else fitting
+    patch, merge = (getattr(image_processor, name, None) for name in ("patch_size", "merge_size"))
+    if not (isinstance(patch, int) and isinstance(merge, int) and least and most):
+        return None
+    kind = getattr(image_processor, "image_processor_type", type(image_processor).__name__)
+    frames = getattr(image_processor, "temporal_patch_size", 1) if kind in _COUNT_FRAMES else 1
+    least = -(-least // frames)
+    return PixelLimits(least, max(least, most // frames), patch * merge)
+
+
+_COUNT_FRAMES = frozenset(
+    f"{family}ImageProcessor{backend}"
+    for family in ("Glm4v", "Glm46V", "Glmga")
+    for backend in ("", "Fast", "Pil")
+)
+"""image processors whose limits count the pixels of all frames of a patch: a picture is repeated for each of them"""
 
 
 def _image_processor(folder: Path) -> Any:

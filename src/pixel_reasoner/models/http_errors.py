@@ -27,6 +27,8 @@ class RequestFailed(EndpointError):
     """Failure of one request. Other requests may succeed."""
 
     kind: FailureKind = FailureKind.ERROR
+    rejected_turn: str = ""
+    """turn that the server generated but could not parse; empty for none"""
 
 
 class MessageNames(NamedTuple):
@@ -46,9 +48,12 @@ DEFAULT_NAMES = MessageNames()
 class TryFailed(Exception):
     """Failure of one attempt. The next attempt may succeed."""
 
-    def __init__(self, kind: FailureKind, text: str, retry_after_s: float = 0.0) -> None:
+    def __init__(
+        self, kind: FailureKind, text: str, retry_after_s: float = 0.0, rejected_turn: str = ""
+    ) -> None:
         super().__init__(text)
         self.kind, self.text, self.retry_after_s = kind, text, retry_after_s
+        self.rejected_turn = rejected_turn
 
 
 def timeout_error(limit_s: float) -> TryFailed:

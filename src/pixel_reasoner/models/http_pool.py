@@ -45,6 +45,7 @@ from pixel_reasoner.models.http_errors import (
 )
 from pixel_reasoner.models.openai_schema import InvalidReplyError, ServerError, shorten
 from pixel_reasoner.models.redaction import Redactor
+from pixel_reasoner.models.rejected_turns import rejected_turn
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -226,14 +227,19 @@ class HttpPool:
                     return self._try(endpoint, body, parse, begin, request)
                 except TryFailed as failed:
                     failure = failed
+                    if failed.rejected_turn:  # the same prompt would give the same turn
+                        break
         text = self.redact(f"{endpoint.shown}: {failure.text}")
-        self._count_failure(text)
-        raise request_failed(
+        if not failure.rejected_turn:
+            self._count_failure(text)
+        error = request_failed(
             failure.kind,
             "a reply",
             f"none in {num_tries} {'try' if num_tries == 1 else 'tries'}: {text}",
             fix_for_failure(failure.kind, self.names),
         )
+        error.rejected_turn = failure.rejected_turn
+        raise error
 
     @contextmanager
     def _registered(self, token: CancelToken, limit_s: float) -> Iterator[RequestState]:
@@ -300,7 +306,7 @@ class HttpPool:
         if isinstance(error, InvalidReplyError):
             return TryFailed(FailureKind.INVALID, f"invalid reply: {error}")
         if isinstance(error, ServerError):
-            return TryFailed(FailureKind.ERROR, str(error))
+            return TryFailed(FailureKind.ERROR, str(error), rejected_turn=error.rejected_turn)
         return TryFailed(FailureKind.UNREACHABLE, _error_text(error))
 
     @contextmanager
@@ -338,7 +344,7 @@ class HttpPool:
             return TryFailed(FailureKind.REJECTED, text, pause_s)
         if status in RETRYABLE_STATUSES or status >= 500:
             kind = FailureKind.RATE_LIMITED if status == 429 else FailureKind.ERROR
-            return TryFailed(kind, text, pause_s)
+            return TryFailed(kind, text, pause_s, self.redact(rejected_turn(body)))
         if self.policy.counts_rejected:
             self._count_failure(text)
         expected, fix = f"{endpoint.shown} to answer", fix_for_rejection(text.lower())

@@ -19,9 +19,9 @@ from typing import Any, Self
 
 from transformers.utils import logging as transformers_logging
 
-from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.dialects import call_marks, get_dialect
 from pixel_reasoner.dialects.template_check import assert_template_supports, thought_problem
-from pixel_reasoner.errors import UsageError
+from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.models.api import (
     Completion,
     ContextFull,
@@ -32,7 +32,7 @@ from pixel_reasoner.models.api import (
     collect_images,
     generate_turns,
 )
-from pixel_reasoner.models.engine import FAMILIES, is_supported, unwrap_peft
+from pixel_reasoner.models.engine import engine_support, fallback_note, unwrap_peft
 from pixel_reasoner.models.folder import (
     FolderSettings,
     budgets_for_processor,
@@ -49,7 +49,12 @@ from pixel_reasoner.models.local_weights import (
     load_weights,
     weights_fingerprint,
 )
-from pixel_reasoner.models.patches import compile_layers, optimize_vision_encoder
+from pixel_reasoner.models.patches import (
+    COMPILED_FAMILIES,
+    compile_layers,
+    optimize_vision_encoder,
+)
+from pixel_reasoner.models.processor_inputs import ProcessorInputs, num_grid_tokens
 from pixel_reasoner.schema.settings import ModelInfo, SamplingParams
 
 __all__ = ["LocalModel", "load_processor"]
@@ -72,6 +77,9 @@ class LocalModel:
         UsageError: an unavailable device, an unknown dtype, an unknown or ambiguous dialect, or a model that cannot be
             compiled.
     """
+
+    note: str
+    """remarks for users of this model, for example what it does not support"""
 
     def __init__(
         self,
@@ -102,7 +110,7 @@ class LocalModel:
             render = partial(processor.apply_chat_template, tokenize=False)
             assert_template_supports(render, get_dialect(self.dialect), source)
             if problem := thought_problem(render, get_dialect(self.dialect)):
-                self.note = f"{settings.note} The chat template {problem}.".strip()
+                self.note = f"{self.note} The chat template {problem}.".strip()
 
     @classmethod
     def of(cls, weights: Any, processor: Any, settings: FolderSettings) -> Self:
@@ -118,19 +126,25 @@ class LocalModel:
         self.budgets = budgets_for_processor(settings, processor.image_processor)
         self.note = settings.note
         self.processor = processor
+        self.inputs = ProcessorInputs(processor)
         self.tokenizer = processor.tokenizer
         self.model = unwrap_peft(weights.eval())
-        self.kept_special_tokens: frozenset[str] = getattr(dialect, "special_tokens", frozenset())
+        self.kept_special_tokens: frozenset[str] = dialect.special_tokens | call_marks()
         self.decode = TokenDecoder(self.tokenizer, self.kept_special_tokens)
-        self.is_supported_by_engine = is_supported(self.model)
+        reason = engine_support(self.model)
+        self.is_supported_by_engine = reason is None
+        self.engine_note = "" if reason is None else fallback_note(reason)
+        """why and at what cost `generate` of transformers runs this model; empty if the engine does"""
+        self.note = f"{self.note} {self.engine_note}".strip()
         self._backend: GenerationBackend | None = None
         if self.is_supported_by_engine:
             optimize_vision_encoder(self.model)
 
     def _compile(self) -> None:
-        if not self.is_supported_by_engine:
+        known = self.model.config.model_type in COMPILED_FAMILIES
+        if not (known and self.is_supported_by_engine):
             raise UsageError(
-                expected=f"--compile with a model of the families {', '.join(FAMILIES)}",
+                expected=f"--compile with a model of the families {', '.join(COMPILED_FAMILIES)}",
                 got=self.model.config.model_type,
                 fix="leave it out",
             )
@@ -185,7 +199,7 @@ class LocalModel:
         return texts[0]
 
     def tokenize(self, text: str) -> list[int]:
-        """Return the token ids of a prompt text."""
+        """Return the token ids of a text of a prompt. Marks of the beginning are written by the chat template."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
@@ -193,13 +207,21 @@ class LocalModel:
         """Return the inputs of `forward` of the model: ids, masks and pixels of conversations, padded on the left."""
         texts = [self.render(conversation) for conversation in conversations]
         images = [collect_images(conversation) for conversation in conversations]
-        return self.processor(
-            text=texts,
-            images=images if any(images) else None,
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-        ).to(self.device)
+        self._check_placeholders(texts, images)
+        options = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
+        return self.inputs.batch(texts, images, **options).to(self.device)
+
+    def _check_placeholders(self, texts: Sequence[str], images: Sequence[Sequence[Any]]) -> None:
+        """Raise an error if the prompt of a conversation with pictures contains no placeholder of the processor."""
+        names = ("image_token", "boi_token", "fake_image_token")
+        marks = [one for name in names if (one := getattr(self.processor, name, None))]
+        for text, pictures in zip(texts, images, strict=True):
+            if pictures and marks and not any(str(mark) in text for mark in marks):
+                raise ModelError(
+                    expected=f"a chat template that writes {' or '.join(map(str, marks))} for a picture",
+                    got=f"{self.name}, whose prompt contains none for {len(pictures)} pictures",
+                    fix="copy chat template, tokenizer and processor of the original model into the folder again",
+                )
 
     def completion(
         self,
@@ -225,6 +247,21 @@ class LocalModel:
         """Token ids that end a turn."""
         end = self.model.generation_config.eos_token_id
         return frozenset([end] if isinstance(end, int) else end or [self.tokenizer.eos_token_id])
+
+    def num_image_tokens(self, size: tuple[int, int]) -> int:
+        """Return the number of visual tokens of a picture of this (width, height), without its pixels.
+
+        If the processor does not count them, a token is a square of `budgets.multiple` pixels.
+        """
+        processor = self.processor
+        if self.inputs.has_patch_grid:
+            return num_grid_tokens(processor.image_processor, size)
+        count = getattr(processor, "_get_num_multimodal_tokens", None)
+        found = count(image_sizes=[(size[1], size[0])]) if count is not None else None
+        if found and found.get("num_image_tokens"):
+            return int(found["num_image_tokens"][0])
+        budgets = self.budgets or get_dialect(self.dialect).budgets
+        return size[0] * size[1] // budgets.multiple**2
 
     def context_limit(self, sampling: SamplingParams) -> int:
         """Return the maximum number of tokens of a conversation, including its next turn."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from pixel_reasoner.errors import InputError, ModelError, PixelReasonerError
+from pixel_reasoner.errors import ModelError, PixelReasonerError
 from pixel_reasoner.models.api import (
     CacheUsage,
     Capabilities,
@@ -18,10 +18,9 @@ from pixel_reasoner.models.api import (
     ContextFull,
     Delta,
     GenerationRequest,
-    Messages,
     collect_images,
 )
-from pixel_reasoner.models.engine import Engine, ImageInput, Sequence
+from pixel_reasoner.models.engine import Engine, ImageInput, PromptText, Sequence
 from pixel_reasoner.models.local_text import TextStream
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class LocalBackend:
         )
         self.engine = Engine(
             model.model,
-            model.processor.image_processor,
+            model.processor,
             model.end_tokens,
             max_cache_bytes=max_cache_bytes,
         )
@@ -189,10 +188,19 @@ class LocalBackend:
     def _prompt(self, request: GenerationRequest) -> tuple[TokenizedText, tuple[ImageInput, ...]]:
         """Return the text and ids of a request. Ids of earlier turns are reused."""
         text = self.model.render(request.messages)
-        images = tuple(map(ImageInput.of, collect_images(request.messages)))
+        family = self.engine.family
+        images = family.link_images(
+            [ImageInput.of(one) for one in collect_images(request.messages)]
+        )
         history = self._history(request.session, text, images)
-        ids = self.model.tokenize(text[len(history.text) :])
-        ids = self._expand_image_tokens(ids, images[len(history.images) :], request.messages)
+        num_earlier = len(history.images)
+        new = PromptText(
+            text[len(history.text) :],
+            images[num_earlier:],
+            num_earlier,
+            is_start=not history.text,
+        )
+        ids = family.prompt_ids(self.model.processor, new, self.model.tokenize)
         digests = tuple(one.digest for one in images)
         return TokenizedText(text, digests, history.ids + ids), images
 
@@ -207,30 +215,6 @@ class LocalBackend:
         ]
         empty = TokenizedText("", (), [])
         return max(found, key=lambda one: len(one.text), default=empty)
-
-    def _expand_image_tokens(
-        self, ids: list[int], images: SequenceOf[ImageInput], messages: Messages
-    ) -> list[int]:
-        """Repeat the placeholder id of each image for each of its visual tokens.
-
-        This is faster than the processor, which repeats the placeholder in the text before tokenization.
-        """
-        engine = self.engine
-        count = ids.count(engine.image_token)
-        if count != len(images):
-            raise InputError(
-                expected=f"{len(images)} image placeholders in {len(messages)} messages, one for each image",
-                got=f"{count}",
-                fix="remove the model's own image token from the text of the messages",
-            )
-        left, expanded = iter(images), list[int]()
-        image_processor = self.model.processor.image_processor
-        for token in ids:
-            times = 1
-            if token == engine.image_token:
-                times = engine.family.num_image_tokens(image_processor, next(left).image.size)
-            expanded += [token] * times
-        return expanded
 
     # --- results ---
 

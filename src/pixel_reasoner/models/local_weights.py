@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.models.folder import DTYPES
@@ -77,6 +77,8 @@ def load_processor(where: str) -> Any:
         raise _unusable(where, "an image processor", "text files only")
     if not (processor.chat_template or processor.tokenizer.chat_template):
         raise _unusable(where, "a chat template (chat_template.jinja)", "none")
+    if not processor.chat_template:  # the processor of Phi-4 takes none
+        processor.chat_template = processor.tokenizer.chat_template
     if processor.tokenizer.pad_token is None:  # padding is masked, so any token works
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     if processor.tokenizer.pad_token is None:
@@ -98,7 +100,7 @@ def load_weights(where: str, dtype: str | None, device: str) -> Any:
     """
     check_dtype(dtype)
     try:
-        model, info = AutoModelForImageTextToText.from_pretrained(
+        model, info = AutoModelForMultimodalLM.from_pretrained(
             where,
             dtype=dtype or _default_dtype(device),
             output_loading_info=True,

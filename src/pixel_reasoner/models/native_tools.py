@@ -1,24 +1,26 @@
-"""Native tool calls: conversations with operations as `tools` and calls as `tool_calls`.
+"""Messages for servers: native tool calls, or conversations as text.
 
-The result of a call is a `tool` message with the text and a user message with the pictures, because many servers drop
-pictures from `tool` messages.
+Natively, operations are `tools` and calls are `tool_calls`. The result of a call is a `tool` message with the text and a
+user message with the pictures, because many servers drop pictures from `tool` messages. Dialects whose chat templates need
+messages of other roles or keys (`dialects.carriage`) are converted to the messages that all servers accept.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from pixel_reasoner.dialects import carriage
 from pixel_reasoner.dialects.base import Dialect
-from pixel_reasoner.dialects.syntax.base import CallSyntax
+from pixel_reasoner.dialects.syntax.base import CallSyntax, WrittenCall
 from pixel_reasoner.dialects.syntax.hermes import HERMES
 from pixel_reasoner.models.api import Messages
-from pixel_reasoner.models.openai_reply import split_reasoning
+from pixel_reasoner.models.openai_reply import THINK_CLOSE, THINK_OPEN, split_reasoning
 
 _SEE_NEXT = "See the next message."
-_MAX_CALLS = 64
-"""maximum number of native calls in one turn; a turn with more calls is sent as text"""
+Typed = Callable[[WrittenCall], WrittenCall]
+"""types the values of a call whose syntax writes only texts"""
 
 
 class NativeCall(NamedTuple):
@@ -28,10 +30,10 @@ class NativeCall(NamedTuple):
     arguments: Any
 
 
-def split_calls(text: str, syntax: CallSyntax = HERMES) -> tuple[str, list[NativeCall]]:
+def split_calls(
+    text: str, syntax: CallSyntax = HERMES, typed: Typed = lambda call: call
+) -> tuple[str, list[NativeCall]]:
     """Split a turn into the text before its calls and the calls.
-
-    Only this function of the module depends on the call syntax of a dialect.
 
     Returns:
         The whole text and no calls if a call cannot be parsed.
@@ -39,16 +41,8 @@ def split_calls(text: str, syntax: CallSyntax = HERMES) -> tuple[str, list[Nativ
     >>> split_calls('I look. <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>')
     ('I look. ', [NativeCall(name='f', arguments={'a': 1})])
     """
-    parser = syntax.parser(max_calls=_MAX_CALLS)
-    parser.feed(text)
-    raw = parser.finish()
-    calls = [
-        NativeCall(part.name, part.arguments) for part in raw.parts if not isinstance(part, str)
-    ]
-    if raw.problem or not calls:
-        return text, []
-    words = next((part for part in raw.parts if isinstance(part, str)), "")
-    return words, calls
+    words, calls = carriage.split_calls(text, syntax)
+    return words, [NativeCall(one.name, one.arguments) for one in map(typed, calls)]
 
 
 def native_request(
@@ -56,6 +50,8 @@ def native_request(
     conversation: Messages,
     reasoning_field: str = "",
     tools: Sequence[dict[str, Any]] = (),
+    *,
+    pictures_in_tool: bool = False,
 ) -> tuple[Messages, list[dict[str, Any]]]:
     """Return messages with `tool_calls`, and the tool definitions of the conversation.
 
@@ -64,6 +60,7 @@ def native_request(
         conversation: chat messages, with or without operations in the system message.
         reasoning_field: field for the reasoning of earlier turns; if empty, reasoning is part of the content.
         tools: definitions of the enabled operations; by default the default operations in the system message.
+        pictures_in_tool: whether `tool` messages contain pictures; otherwise a user message follows with them.
     """
     opening, definitions = conversation[:1], list(tools)
     is_system = conversation[0]["role"] == "system"
@@ -72,8 +69,57 @@ def native_request(
     if is_system and definitions:
         system = dialect.native_system
         opening = [{"role": "system", "content": system}] if system else []
-    messages = [*opening, *conversation[1:]]
-    return as_native_messages(messages, dialect.syntax, reasoning_field), definitions
+    messages = as_text_messages(dialect, [*opening, *conversation[1:]])
+    native = as_native_messages(
+        messages, dialect.syntax, reasoning_field, dialect.typed, pictures_in_tool=pictures_in_tool
+    )
+    return native, definitions
+
+
+def as_text_messages(
+    dialect: Dialect, conversation: Messages, reasoning_field: str = ""
+) -> Messages:
+    r"""Return messages in which turns are texts and results are user messages, as in most dialects.
+
+    Args:
+        dialect: dialect of the conversation.
+        conversation: in the roles and keys of its chat template.
+        reasoning_field: field for the reasoning of earlier turns; if empty, reasoning is part of the content.
+
+    >>> from pixel_reasoner.dialects import get_dialect
+    >>> turn = {"role": "assistant", "content": [], "reasoning_content": "Small."}
+    >>> as_text_messages(get_dialect("qwen3_8"), [turn])[0]["content"]
+    [{'type': 'text', 'text': '<think>\nSmall.\n</think>\n\n'}]
+    """
+    messages: Messages = []
+    for message in conversation:
+        if message["role"] == "tool":
+            message = {"role": "user", "content": message["content"]}
+        if message["role"] == "user" and messages and messages[-1]["role"] == "user":
+            parts = [*messages[-1]["content"], {"type": "text", "text": "\n"}, *message["content"]]
+            messages[-1] = {"role": "user", "content": parts}
+            continue
+        messages.append(_as_text_turn(dialect, message, reasoning_field))
+    return messages
+
+
+def _as_text_turn(
+    dialect: Dialect, message: dict[str, Any], reasoning_field: str
+) -> dict[str, Any]:
+    """Return a turn whose calls, and its thought if the server has no field for it, are in its text."""
+    field = dialect.carriage.reasoning_field
+    calls = [
+        WrittenCall(one["function"]["name"], one["function"]["arguments"])
+        for one in message.get("tool_calls", ())
+    ]
+    thought = message.get(field, "") if field else ""
+    if not calls and not thought:
+        return message
+    text = join_text(message) + (dialect.encode(*calls) if calls else "")
+    if thought and not reasoning_field:
+        text = f"{THINK_OPEN}{thought}{THINK_CLOSE}{text}"
+    turn = {"role": "assistant", "content": [{"type": "text", "text": text}] if text else []}
+    return turn | ({reasoning_field: thought} if thought and reasoning_field else {})
 
 
 def _listed_tools(dialect: Dialect, system: str) -> list[dict[str, Any]]:
@@ -88,7 +134,12 @@ def _listed_tools(dialect: Dialect, system: str) -> list[dict[str, Any]]:
 
 
 def as_native_messages(
-    conversation: Messages, syntax: CallSyntax = HERMES, reasoning_field: str = ""
+    conversation: Messages,
+    syntax: CallSyntax = HERMES,
+    reasoning_field: str = "",
+    typed: Typed = lambda call: call,
+    *,
+    pictures_in_tool: bool = False,
 ) -> Messages:
     """Convert calls in text to `tool_calls`, and their results to `tool` messages.
 
@@ -111,11 +162,11 @@ def as_native_messages(
         if message["role"] != "assistant":
             messages.append(message)
             continue
-        native = _assistant_message(message, number - 1, syntax, reasoning_field)
+        native = _assistant_message(message, number - 1, syntax, reasoning_field, typed)
         messages.append(native)
         ids = [call["id"] for call in native.get("tool_calls", ())]
         results = _user_messages(conversation[number:], len(ids))
-        messages += _result_messages(results, ids)
+        messages += _result_messages(results, ids, pictures_in_tool=pictures_in_tool)
         number += len(results)
     return messages
 
@@ -128,13 +179,19 @@ def join_text(message: dict[str, Any]) -> str:
     return "".join(part["text"] for part in content if part["type"] == "text")
 
 
+def has_picture(message: dict[str, Any]) -> bool:
+    """Return whether a message contains a picture."""
+    content = message["content"]
+    return not isinstance(content, str) and any(part["type"] == "image" for part in content)
+
+
 def _assistant_message(
-    message: dict[str, Any], number: int, syntax: CallSyntax, reasoning_field: str
+    message: dict[str, Any], number: int, syntax: CallSyntax, reasoning_field: str, typed: Typed
 ) -> dict[str, Any]:
     """Return a turn with separate fields for its calls and, if supported, its reasoning."""
     text = join_text(message)
     reasoning, rest = split_reasoning(text)
-    words, calls = split_calls(rest, syntax)
+    words, calls = split_calls(rest, syntax, typed)
     fields: dict[str, Any] = {}
     if calls:
         fields["tool_calls"] = [
@@ -163,7 +220,9 @@ def _user_messages(following: Messages, max_messages: int) -> Messages:
     return found
 
 
-def _result_messages(results: Sequence[dict[str, Any]], ids: Sequence[str]) -> Messages:
+def _result_messages(
+    results: Sequence[dict[str, Any]], ids: Sequence[str], *, pictures_in_tool: bool
+) -> Messages:
     """Return the results of the calls of one turn: `tool` messages with text, then a user message with pictures."""
     tools: Messages = []
     pictures: Messages = []
@@ -171,7 +230,10 @@ def _result_messages(results: Sequence[dict[str, Any]], ids: Sequence[str]) -> M
     for nth, result in enumerate(results):
         answered = ids[:num_first] if nth == 0 else [ids[num_first + nth - 1]]
         words, parts = join_text(result).strip(), result["content"]
-        if not isinstance(parts, str) and any(part["type"] == "image" for part in parts):
+        if has_picture(result) and pictures_in_tool:
+            tools += [{"role": "tool", "tool_call_id": id, "content": parts} for id in answered]
+            continue
+        if has_picture(result):
             words = words or _SEE_NEXT
             pictures.append(result)
         tools += [{"role": "tool", "tool_call_id": id, "content": words} for id in answered]

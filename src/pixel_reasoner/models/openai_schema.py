@@ -24,6 +24,8 @@ from pydantic import (
 )
 from typing_extensions import TypedDict  # pydantic rejects `typing.TypedDict` before Python 3.12
 
+from pixel_reasoner.models.rejected_turns import rejected_turn
+
 MAX_JSON_VALUES = 500_000
 """maximum number of JSON values in one reply; a value takes up to 300 bytes of memory"""
 MAX_TEXT_CHARS = 2**20
@@ -46,6 +48,9 @@ FastList = Annotated[list[_T], _FailFast()]
 
 class ServerError(Exception):
     """Invalid response. The message contains its start."""
+
+    rejected_turn: str = ""
+    """turn that the server generated but could not parse; empty for none"""
 
 
 class InvalidReplyError(ServerError):
@@ -272,7 +277,10 @@ def validated(schema: type[_M], value: Any) -> _M:
 def _raise_error_reply(found: _ErrorReply) -> None:
     """Raise an error reply with status 200 or in a stream. Some servers include `"error": null` in every event."""
     if found.error is not None:
-        raise ServerError(f"error: {shorten(found.error)}")
+        error = ServerError(f"error: {shorten(found.error)}")
+        message = found.error.get("message") if isinstance(found.error, dict) else found.error
+        error.rejected_turn = rejected_turn(str(message))
+        raise error
 
 
 def _problem(error: ValidationError) -> str:

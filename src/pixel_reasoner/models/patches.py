@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
@@ -20,8 +22,21 @@ def select_cpu_of_deepspeed() -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
+COMPILED_FAMILIES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
+"""model types whose decoder layers `compile_layers` compiles"""
+QWEN_VISION = frozenset({*COMPILED_FAMILIES, "qwen3_5", "qwen3_5_moe"})
+"""model types with a vision encoder of Qwen-VL"""
+
+
+def has_qwen_vision(model: Any) -> bool:
+    """Return whether a model has a vision encoder of Qwen-VL, for which this module has faster implementations."""
+    return model.config.model_type in QWEN_VISION
+
+
 def optimize_vision_encoder(model: Any) -> None:
-    """Patch the vision encoder of a Qwen-VL model with the fastest implementation on its device."""
+    """Patch the vision encoder of a Qwen-VL model with the fastest implementation on its device. Others are unchanged."""
+    if not has_qwen_vision(model):
+        return
     batch_attention_segments(model.model.visual)
     if model.device.type == "cpu":
         embed_patches_by_matmul(model.model.visual)
@@ -89,3 +104,34 @@ def compile_layers(language_model: Any) -> None:
     for layer in language_model.layers:
         for part in (layer.mlp, layer.input_layernorm, layer.post_attention_layernorm):
             part.compile(dynamic=True)
+
+
+def add_names_for_trl(config: Any) -> None:
+    """Give the classes of a config the attributes that TRL reads, if they have other names for them.
+
+    These are `num_experts` of a mixture of experts, and `image_token_id`, which Phi-4 has in the config of its vision tower.
+    """
+    text = config.get_text_config()
+    has_experts = hasattr(text, "num_experts_per_tok") and hasattr(text, "num_local_experts")
+    if has_experts and not hasattr(text, "num_experts"):
+        type(text).num_experts = property(lambda self: self.num_local_experts)
+    if not hasattr(config, "image_token_id") and hasattr(config, "vision_config"):
+        type(config).image_token_id = property(lambda self: self.vision_config.image_token_id)
+
+
+_UNSCALED_LOGITS = frozenset({"aya_vision", "cohere2_vision"})
+"""model types that ignore the `logit_scale` of their text config, measured with transformers 5.23"""
+
+
+@contextmanager
+def without_unused_logit_scale(config: Any) -> Iterator[None]:
+    """Hide a `logit_scale` that the model ignores: TRL multiplies the logits of its losses by it."""
+    text = config.get_text_config()
+    if config.model_type not in _UNSCALED_LOGITS:
+        yield
+        return
+    scale, text.logit_scale = text.logit_scale, 1.0
+    try:
+        yield
+    finally:
+        text.logit_scale = scale

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixel_reasoner.dialects import get_dialect
+from pixel_reasoner.dialects.carriage import TEXT
 from pixel_reasoner.dialects.syntax.base import WrittenCall
 from pixel_reasoner.errors import EndpointError, UsageError
 from pixel_reasoner.models.api import (
@@ -30,9 +31,14 @@ from pixel_reasoner.models.api import (
 from pixel_reasoner.models.http_body import read_body
 from pixel_reasoner.models.http_client import NewTransport
 from pixel_reasoner.models.http_connection import CancelToken
-from pixel_reasoner.models.http_errors import DEFAULT_NAMES, MessageNames, RequestFailed
+from pixel_reasoner.models.http_errors import (
+    DEFAULT_NAMES,
+    FailureKind,
+    MessageNames,
+    RequestFailed,
+)
 from pixel_reasoner.models.http_pool import HttpPool, RetryPolicy
-from pixel_reasoner.models.native_tools import native_request
+from pixel_reasoner.models.native_tools import as_text_messages, has_picture, native_request
 from pixel_reasoner.models.openai_chat import (
     PROFILES,
     MessageWriter,
@@ -105,6 +111,8 @@ class RemoteModel:
                 got=self.dialect,
                 fix="leave out --protocol, or name another --dialect",
             )
+        self.sends_tool_pictures = self._dialect.carriage.pictures_in_tool
+        """whether pictures of results are in the role `tool`; false after a server rejected them"""
         self._api_key = config.api_key
         self.pool = HttpPool(
             config.endpoints, config.api_key, config.policy, config.names, config.new_transport
@@ -234,28 +242,71 @@ class RemoteModel:
             EndpointError: all servers fail.
             CancelledError: the token was cancelled.
         """
+        try:
+            return self._ask(request, writer, token, on_delta)
+        except RequestFailed as error:
+            is_rejected = error.kind is FailureKind.REJECTED and not _context_full(error.got)
+            if not (is_rejected and self._has_tool_pictures(request)):
+                return self._after_failure(error)
+            self.sends_tool_pictures = False  # for all later requests to these servers
+        try:
+            return self._ask(request, writer, token, on_delta)
+        except RequestFailed as error:
+            return self._after_failure(error)
+
+    def _ask(
+        self,
+        request: GenerationRequest,
+        writer: MessageWriter,
+        token: CancelToken,
+        on_delta: OnDelta | None,
+    ) -> Completion:
+        """Send a request. Raises the errors of `HttpPool.ask`."""
         body = self._body(request, writer, stream=on_delta is not None)
         parse: Callable[[Response], Completion]
         if on_delta is None:
             parse = ReplyReader(self._write_call, self.pool.redact)
         else:
             parse = StreamReader(on_delta, self._write_call, self.pool.redact)
-        try:
-            return self.pool.ask(body, parse, token=token)
-        except RequestFailed as error:
-            full = _context_full(error.got)
-            if full is None:
-                raise
+        return self.pool.ask(body, parse, token=token)
+
+    def _after_failure(self, error: RequestFailed) -> Completion | ContextFull:
+        """Return the result of a failed request if the context is full or the error contains a call; otherwise raise it."""
+        full = _context_full(error.got)
+        if full is not None:
             return full
+        if not self._has_call(error.rejected_turn):
+            raise error
+        return Completion(text=error.rejected_turn, was_rejected=True)
+
+    def _has_tool_pictures(self, request: GenerationRequest) -> bool:
+        """Return whether a request contains pictures in the role `tool`, which servers may reject."""
+        if self.protocol is not ToolProtocol.NATIVE or not self.sends_tool_pictures:
+            return False
+        roles = [one["role"] for one in request.messages]
+        if "assistant" not in roles:
+            return False
+        later = request.messages[roles.index("assistant") :]
+        return any(has_picture(one) for one in later if one["role"] != "assistant")
+
+    def _has_call(self, text: str) -> bool:
+        """Return whether a turn that the server could not parse contains a valid call."""
+        return bool(text and self._dialect.parse(text, strict=False).executable_calls)
 
     def _body(self, request: GenerationRequest, writer: MessageWriter, *, stream: bool) -> bytes:
         fields = request_fields(self.name, request.sampling, self.profile, stream=stream)
         messages = request.messages
         if self.protocol is ToolProtocol.NATIVE:
             messages, tools = native_request(
-                self._dialect, messages, self.profile.reasoning, request.tools
+                self._dialect,
+                messages,
+                self.profile.reasoning,
+                request.tools,
+                pictures_in_tool=self.sends_tool_pictures,
             )
             fields |= {"tools": tools} if tools else {}
+        elif self._dialect.carriage != TEXT:
+            messages = as_text_messages(self._dialect, messages, self.profile.reasoning)
         return request_body(fields, writer.messages(messages))
 
     def _write_call(self, name: str, arguments: dict[str, Any]) -> str:

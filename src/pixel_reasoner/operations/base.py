@@ -18,25 +18,35 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
 from pixel_reasoner.operations.signature import (
     ArgumentRole,
     BoxArgument,
+    BoxesArgument,
     FramesArgument,
     OperationFunction,
     Parameter,
     PictureArgument,
+    PointsArgument,
+    SegmentsArgument,
     build_adapter,
     parse_description,
     parse_parameters,
 )
-from pixel_reasoner.schema.geometry import Size
-from pixel_reasoner.schema.question import Evidence
+from pixel_reasoner.schema.geometry import Box, Size
+from pixel_reasoner.schema.question import Evidence, Question
 from pixel_reasoner.schema.settings import PixelBudget, PixelBudgets
-from pixel_reasoner.schema.trace import CallErrorKind, Observation, Picture, ToolCall
+from pixel_reasoner.schema.trace import (
+    CallErrorKind,
+    FrameSampling,
+    Observation,
+    Picture,
+    ToolCall,
+    Transform,
+)
 
 if TYPE_CHECKING:  # dialects and reports use schemas without loading decoders
     from pixel_reasoner.media.context import MediaContext
@@ -44,7 +54,9 @@ if TYPE_CHECKING:  # dialects and reports use schemas without loading decoders
 __all__ = [
     "ArgumentRole",
     "BoxArgument",
+    "BoxesArgument",
     "CallRejected",
+    "Drawing",
     "FramesArgument",
     "MediaKind",
     "OperationFunction",
@@ -52,6 +64,9 @@ __all__ = [
     "Parameter",
     "PerturbRequest",
     "PictureArgument",
+    "PlanRequest",
+    "PointsArgument",
+    "SegmentsArgument",
     "assert_valid_operation",
     "call_as_written",
     "quote_name",
@@ -100,6 +115,35 @@ Perturb = Callable[[ToolCall, PerturbRequest], ToolCall | None]
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanRequest:
+    """Inputs of a planned call other than the question."""
+
+    pictures: Sequence[Picture]
+    """all pictures so far"""
+    sampling: Sequence[FrameSampling]
+    """frames that were sampled from each video"""
+    zoom_box: Callable[[Box], Box]
+    """evidence box -> region to zoom into, on whole hundredths"""
+
+
+Plan = Callable[[Question, PlanRequest], ToolCall | None]
+"""returns the call with which a synthesized trace answers a question, or None if another operation is right"""
+
+
+class Drawing(NamedTuple):
+    """View of a picture on which a report draws a result."""
+
+    picture: int
+    """number of the picture"""
+    box: Box
+    """region in its coordinates"""
+    transforms: tuple[Transform, ...]
+
+
+Draw = Callable[..., list[Drawing]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class OperationSpec:
     """Specification of one operation.
 
@@ -110,7 +154,7 @@ class OperationSpec:
     description: str
     parameters: tuple[Parameter, ...]
     run: OperationFunction
-    """(context, **arguments) -> new pictures, already added to the context; raises `CallRejected`"""
+    """(context, **arguments) -> new pictures, already added to the context, or an observation; raises `CallRejected`"""
     media: frozenset[MediaKind]
     """kinds of media that it supports"""
     result_budget: str | PixelBudget
@@ -122,7 +166,13 @@ class OperationSpec:
     perturb: Perturb | None = None
     """off-target variant of a call, for recovery tests; None: calls are never perturbed"""
     synthesis: tuple[str, ...] = ()
-    """sentences before a call in synthesized traces, with the fields {subject} and {where}"""
+    """sentences before a call in synthesized traces, with the fields {subject}, {where} and {other} (the second subject)"""
+    plan: Plan | None = None
+    """call that answers a question in synthesized traces, where the operation is the right one; None: never called in them"""
+    drawing: Draw | None = None
+    """(observation, **arguments) -> views on which a report shows a result that is text"""
+    check_available: Callable[[], None] = lambda: None
+    """raises `UsageError` if a package that the operation needs is not installed"""
     version: int = 1
     """version of the behaviour; increase it if the same call returns other results"""
 
@@ -202,9 +252,12 @@ class OperationSpec:
         """
         num_pictures = len(context)
         try:
-            pictures = self.run(context, **self.check_arguments(call.arguments))
-            assert len(pictures) <= self.max_results, f"{self.name} returned too many pictures"
-            return Observation(text="", pictures=tuple(pictures))
+            result = self.run(context, **self.check_arguments(call.arguments))
+            if not isinstance(result, Observation):
+                result = Observation(text="", pictures=tuple(result))
+            num_results = len(result.pictures)
+            assert num_results <= self.max_results, f"{self.name} returned too many pictures"
+            return result
         except CallRejected as rejected:
             context.truncate(num_pictures)
             return Observation(text=rejected.text, error=rejected.error)
@@ -227,6 +280,18 @@ class OperationSpec:
         except Exception:
             logger.exception("operation %s cannot describe its call", self.name)
             return call_as_written(call)
+
+    def draw(self, call: ToolCall, observation: Observation) -> list[Drawing]:
+        """Return the views on which a report shows the result of an executed call; none if the result is pictures."""
+        if self.drawing is None or observation.error is not None:
+            return []
+        try:
+            return self.drawing(observation, **self.check_arguments(call.arguments))
+        except CallRejected:
+            return []
+        except Exception:
+            logger.exception("operation %s cannot draw its result", self.name)
+            return []
 
     def _convert(self, parameter: Parameter, value: Any) -> Any:
         adapter = build_adapter(self.run, parameter.name)
@@ -281,7 +346,7 @@ def assert_valid_operation(spec: OperationSpec) -> None:
         missing = [one.name for one in spec.parameters if one.name not in accepted]
         assert not missing, f"{name}: the sentence does not accept {missing}"
     for template in spec.synthesis:
-        template.format(subject="a", where="b")
+        template.format(subject="a", where="b", other="c")
 
 
 def _without_required(spec: OperationSpec) -> OperationSpec:
@@ -295,7 +360,12 @@ def _as_json_numbers(value: Any) -> Any:
     [3, 0.5, inf, True]
     """
     if isinstance(value, list | tuple):
-        return [one if isinstance(one, list | tuple) else _as_json_numbers(one) for one in value]
+        return [
+            [inner if isinstance(inner, list | tuple) else _as_json_numbers(inner) for inner in one]
+            if isinstance(one, list | tuple)
+            else _as_json_numbers(one)
+            for one in value
+        ]
     if isinstance(value, int) and abs(value) > MAX_EXACT_INT:
         return math.inf if value > 0 else -math.inf
     if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT_INT:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, overload
 from pixel_reasoner.errors import PluginError, one_line
 from pixel_reasoner.operations.base import (
     ArgumentRole,
+    Drawing,
     MediaKind,
     OperationFunction,
     OperationSpec,
@@ -173,6 +174,16 @@ class OperationSet:
 def default_operations() -> OperationSet:
     """Return the operations that are enabled by default."""
     return OperationSet.of(DEFAULT_OPERATIONS)
+
+
+def draw_result(call: ToolCall, observation: Observation) -> list[Drawing]:
+    """Return the views on which a report shows a result that is text; none if its operation is not installed."""
+    if call.name not in OPERATIONS:
+        return []
+    try:
+        return OPERATIONS.get(call.name).draw(call, observation)
+    except PluginError:
+        return []
 
 
 def describe_call(call: ToolCall) -> str:

@@ -15,9 +15,9 @@ from pydantic.errors import PydanticUserError
 from pixel_reasoner.errors import PluginError, one_line
 from pixel_reasoner.plugin_checks import place
 from pixel_reasoner.schema.record import Record
-from pixel_reasoner.schema.trace import Picture
+from pixel_reasoner.schema.trace import Observation, Picture
 
-OperationFunction = Callable[..., list[Picture]]
+OperationFunction = Callable[..., list[Picture] | Observation]
 
 
 class ArgumentRole(StrEnum):
@@ -29,12 +29,29 @@ class ArgumentRole(StrEnum):
     """number of a picture, from 1"""
     FRAMES = "frames"
     """numbers of sampled frames, from 1"""
+    POINTS = "points"
+    """list of normalised [x, y]"""
+    BOXES = "boxes"
+    """list of normalised [x1, y1, x2, y2]"""
+    SEGMENTS = "segments"
+    """list of lines from [x1, y1] to [x2, y2], each as normalised [x1, y1, x2, y2]"""
     VALUE = "value"
 
 
 BoxArgument = Annotated[list[float], ArgumentRole.BOX]
 PictureArgument = Annotated[int, ArgumentRole.PICTURE]
 FramesArgument = Annotated[list[int], ArgumentRole.FRAMES]
+PointsArgument = Annotated[list[list[float]], ArgumentRole.POINTS]
+BoxesArgument = Annotated[list[list[float]], ArgumentRole.BOXES]
+SegmentsArgument = Annotated[list[list[float]], ArgumentRole.SEGMENTS]
+NONE_GIVEN: list[list[float]] = []
+"""default of a list of coordinates; never modified"""
+
+_LISTS_IN_WORDS = {
+    ArgumentRole.POINTS: "a list of points [x, y]",
+    ArgumentRole.BOXES: "a list of boxes [x1, y1, x2, y2]",
+    ArgumentRole.SEGMENTS: "a list of segments [x1, y1, x2, y2]",
+}
 
 
 class Parameter(Record):
@@ -54,6 +71,10 @@ class Parameter(Record):
         >>> Parameter(name="n", json_schema={"type": "integer"}, description="", required=True).type_in_words
         'an integer'
         """
+        if self.role in _LISTS_IN_WORDS:
+            return _LISTS_IN_WORDS[self.role]
+        if "enum" in self.json_schema:
+            return f"one of {', '.join(map(str, self.json_schema['enum']))}"
         if "items" in self.json_schema:
             return f"a list of {self.json_schema['items'].get('type', 'value')}s"
         kind = self.json_schema.get("type", "value")
@@ -137,7 +158,7 @@ def _checked_hints(
             first or "no argument",
             "add it",
         )
-    if hints.get("return") != list[Picture]:
+    if hints.get("return") not in (list[Picture], Observation):
         got = repr(hints.get("return", "no annotation"))
         raise bad_function(function, "the return type `list[Picture]`", got, "annotate it so")
     if packed := [one for one, what in signature.items() if what.kind not in _BY_NAME]:

@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from pixel_reasoner.operations._checks import MIN_SIDE_PX as MIN_SIDE_PX, check_box
 from pixel_reasoner.operations.base import (
     BoxArgument,
-    CallRejected,
     MediaKind,
     PerturbRequest,
     PictureArgument,
 )
 from pixel_reasoner.operations.registry import operation
 from pixel_reasoner.schema.geometry import Box, BoxError
-from pixel_reasoner.schema.trace import CallErrorKind, Picture, ToolCall
+from pixel_reasoner.schema.trace import Picture, ToolCall
 
 if TYPE_CHECKING:
     from pixel_reasoner.media.context import MediaContext
 
-MIN_SIDE_PX = 8
-"""A region with a shorter side contains no more detail than the overview."""
 _RESULT_BUDGET = "crop"
 _MIN_OFF_TARGET_SIDE = 0.02
 _MAX_TRIES = 200
+_STEP = 0.01
+"""resolution of box coordinates in calls: two decimals"""
+
+
+def describe_box(picture: int, numbers: list[float]) -> str:
+    """Return a region of a picture in words.
+
+    >>> describe_box(2, [0, 0, 0.5, 1])
+    'picture 2, box 0.00 0.00 – 0.50 1.00'
+    """
+    try:
+        x1, y1, x2, y2 = Box.of(numbers)
+    except BoxError:
+        return f"picture {picture}, box {numbers}"
+    return f"picture {picture}, box {x1:.2f} {y1:.2f} – {x2:.2f} {y2:.2f}"
 
 
 def _sentence(bbox_2d: list[float], target_image: int = 1) -> str:
-    try:
-        x1, y1, x2, y2 = Box.of(bbox_2d)
-    except BoxError:
-        return f"zoom in on picture {target_image}, box {bbox_2d}"
-    return f"zoom in on picture {target_image}, box {x1:.2f} {y1:.2f} – {x2:.2f} {y2:.2f}"
+    return f"zoom in on {describe_box(target_image, bbox_2d)}"
 
 
-def _perturb(call: ToolCall, request: PerturbRequest) -> ToolCall | None:
+def perturb_box(call: ToolCall, request: PerturbRequest) -> ToolCall | None:
     """Return the call with a box of the same size that does not show the evidence."""
     if not request.evidence.boxes:
         return None
@@ -66,7 +76,7 @@ def _perturb(call: ToolCall, request: PerturbRequest) -> ToolCall | None:
     media={MediaKind.IMAGE, MediaKind.VIDEO},
     result_budget=_RESULT_BUDGET,
     sentence=_sentence,
-    perturb=_perturb,
+    perturb=perturb_box,
     synthesis=(
         "I need a closer look at {subject} in the {where}.",
         "{subject} in the {where} is too small to make out, so I zoom in.",
@@ -84,23 +94,49 @@ def zoom_in(
         bbox_2d: The region as [x1, y1, x2, y2], from 0 to 1, with (0, 0) at the top left corner of the picture.
         target_image: The number of the picture to zoom into, from 1.
     """
-    if not 1 <= target_image <= len(context):
-        raise CallRejected(
-            CallErrorKind.NO_SUCH_PICTURE,
-            f"there is no picture {target_image}; pictures are numbered 1 to {len(context)}",
-        )
-    try:
-        box = Box.of(bbox_2d)
-    except BoxError as error:
-        raise CallRejected(CallErrorKind.BAD_BOX, str(error)) from error
-    width, height = context.region_size(target_image, box)
-    if min(width, height) < MIN_SIDE_PX:
-        raise CallRejected(
-            CallErrorKind.BOX_TOO_SMALL,
-            f"the box covers only {width} x {height} pixels; "
-            f"give one of at least {MIN_SIDE_PX} x {MIN_SIDE_PX} pixels",
-        )
+    box = check_box(context, target_image, bbox_2d)
     return [context.add_region(target_image, box, budget=_RESULT_BUDGET)]
+
+
+def expand_box(evidence_box: Box, margin: float, min_side: float) -> Box:
+    """Return the region to zoom into: the evidence with a margin, inside the picture, rounded to hundredths.
+
+    Args:
+        evidence_box: what has to be visible.
+        margin: on every side, as a fraction of the evidence's width and height.
+        min_side: minimum width and height of the region, as a fraction of the picture.
+
+    >>> expand_box(Box(0.0, 0.5, 0.1, 0.6), 0.25, 0.12)
+    Box(x1=0.0, y1=0.48, x2=0.15, y2=0.63)
+    """
+    sides = []
+    for low, high in ((evidence_box.x1, evidence_box.x2), (evidence_box.y1, evidence_box.y2)):
+        side = ceil_to_step(max((high - low) * (1 + 2 * margin), min_side))
+        # Round to the nearest hundredth so that equal evidence gives equal sizes; round outwards if that would cut the
+        # evidence.
+        start = round(min(max((low + high - side) / 2, 0.0), 1 - side), 2)
+        end = round(start + side, 2)
+        sides.append((min(start, floor_to_step(low)), max(end, ceil_to_step(high))))
+    (x1, x2), (y1, y2) = sides
+    return Box(x1, y1, x2, y2)
+
+
+def floor_to_step(value: float) -> float:
+    """Return a coordinate rounded down to a hundredth.
+
+    >>> floor_to_step(0.129)
+    0.12
+    """
+    return round(math.floor(value / _STEP + 1e-6) * _STEP, 2)
+
+
+def ceil_to_step(value: float) -> float:
+    """Return a coordinate rounded up to a hundredth, at most 1.
+
+    >>> ceil_to_step(0.121)
+    0.13
+    """
+    return round(min(1.0, math.ceil(value / _STEP - 1e-6) * _STEP), 2)
 
 
 def sample_off_target_box(

@@ -152,7 +152,9 @@ class _Animation:
             yield from self._result(panel, head)
         else:
             tile = self.tiles.tile(panel, self.stage)
-            yield Frame(self._frame(tile, head, panel), reading_ms(head + panel.problem))
+            yield Frame(
+                self._frame(tile, head, panel), reading_ms(head + panel.problem + panel.reply)
+            )
 
     def _result(self, panel: Panel, head: str) -> Iterator[Frame]:
         """Yield the box on the picture, the crop that grows, and the crop."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pixel_reasoner.operations.base import call_as_written
+from pixel_reasoner.operations.registry import draw_result
 from pixel_reasoner.reports.facets import (
     Reason,
     compute_facets,
@@ -27,14 +28,22 @@ from pixel_reasoner.reports.schema import (
     PartEntry,
     PictureEntry,
     QuestionEntry,
+    RegionEntry,
     SourceEntry,
     TraceEntry,
     TurnEntry,
 )
-from pixel_reasoner.reports.steps import call_in_words, spaced_name, without_tags
+from pixel_reasoner.reports.steps import (
+    call_in_words,
+    result_in_words,
+    spaced_name,
+    without_tags,
+)
+from pixel_reasoner.reports.strategies import candidate_entries, strategy_facts
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.repairs import EXPLANATIONS, Repair
 from pixel_reasoner.schema.trace import Observation, Picture, Text, Thought, ToolCall, Trace, Turn
 from pixel_reasoner.scoring.extraction import extract_trace_answer
 
@@ -133,8 +142,10 @@ def _trace_entry(asked: Asked, store: PictureStore, root: Path | None) -> TraceE
         media=tuple(_media(trace, store, root)),
         sources=tuple(_sources(trace, pictures, asked.box_kinds)),
         pictures=tuple(_pictures(trace, shown, pictures)),
-        turns=tuple(_turn(turn, number) for number, turn in shown),
+        turns=tuple(_turn(turn, number, pictures) for number, turn in shown),
         omitted_turns=omitted,
+        candidates=tuple(candidate_entries(trace, pictures)),
+        num_candidates=len(trace.strategy.candidates) if trace.strategy else 0,
         mask=asked.mask,
     )
 
@@ -148,6 +159,8 @@ def _facts(trace: Trace) -> dict[str, str]:
         facts["new tokens"] = str(sum(one for one in tokens if one))
     if trace.turns and trace.turns[-1].num_prompt_tokens:
         facts["prompt tokens"] = str(trace.turns[-1].num_prompt_tokens)
+    if trace.strategy is not None:
+        facts |= strategy_facts(trace.strategy)
     facts["seconds"] = f"{trace.seconds:.1f}"
     facts["stop"] = spaced_name(trace.stop)
     return facts
@@ -211,7 +224,8 @@ def _sources(
     used = {
         (one.medium, one.frame)
         for observation in trace.observations
-        for one in observation.pictures
+        for picture in observation.pictures
+        for one in picture.regions
         if tuple(one.box) != (0, 0, 1, 1)
     }
     for picture in trace.pictures:
@@ -257,6 +271,10 @@ def _picture(
             call_as_written(ToolCall(name=one.name, arguments=one.arguments))
             for one in picture.transforms
         ),
+        beside=tuple(
+            RegionEntry(medium=one.medium, frame=one.frame, box=_rounded(one.box))
+            for one in picture.beside
+        ),
         is_evidence=is_evidence,
         view=pictures.view(picture),
     )
@@ -270,25 +288,28 @@ def _rounded(box: Box) -> BoxFractions:
 # --- turns ---
 
 
-def _turn(turn: Turn, number: int) -> TurnEntry:
+def _turn(turn: Turn, number: int, pictures: TracePictures) -> TurnEntry:
     results = {one.call: one for one in turn.observations}
     parts: list[PartEntry] = []
     num_calls = 0
     for part in _parts(turn):
         if isinstance(part, ToolCall):
-            parts.append(PartEntry(call=_call(part, results.pop(num_calls, None))))
+            entry = _call(part, results.pop(num_calls, None), pictures)
+            repairs = tuple(_repair(one) for one in turn.repairs if one.call == num_calls)
+            parts.append(PartEntry(call=entry.model_copy(update={"repairs": repairs})))
             num_calls += 1
         elif isinstance(part, Thought):
             if text := without_tags(part.thought):
                 parts.append(PartEntry(thought=_cut(text)))
         elif text := without_tags(part.text):
             parts.append(PartEntry(text=_cut(text)))
-    parts += [PartEntry(call=_call(None, one)) for one in results.values()]
+    parts += [PartEntry(call=_call(None, one, pictures)) for one in results.values()]
     shown = "\n".join(one.thought or one.text or "" for one in parts if one.call is None)
     return TurnEntry(
         number=number,
         parts=tuple(parts),
         is_mistake=turn.mistake,
+        is_scripted=turn.scripted,
         raw="" if turn.text.strip() == shown else _cut(turn.text),
         new_tokens=turn.num_new_tokens,
     )
@@ -301,19 +322,33 @@ def _parts(turn: Turn) -> Sequence[Thought | Text | ToolCall]:
     return (Text(text=turn.text), *turn.parts)
 
 
-def _call(call: ToolCall | None, observation: Observation | None) -> CallEntry:
+def _call(
+    call: ToolCall | None, observation: Observation | None, pictures: TracePictures
+) -> CallEntry:
     words = _cut(call_in_words(call, observation))
     if observation is None:
         return CallEntry(words=words)
     numbers = tuple(picture.number for picture in observation.pictures)
     if numbers and not observation.error:
-        return CallEntry(words=words, pictures=numbers)
+        reply = _cut(observation.text) if observation.text else None
+        return CallEntry(words=words, pictures=numbers, reply=reply)
     return CallEntry(
         words=words,
         error=spaced_name(observation.error or ""),
-        reply=_cut(observation.text),
+        reply=_cut(result_in_words(observation)),
         pictures=numbers,
+        drawings=tuple(map(pictures.drawing, draw_result(call, observation))) if call else (),
     )
+
+
+def _repair(repair: Repair) -> str:
+    """Return what was repaired, and in which argument.
+
+    >>> _repair(Repair(kind="nested_box", call=0, argument="bbox_2d"))
+    'bbox_2d: the box was in a list, or was two corners'
+    """
+    text = EXPLANATIONS.get(repair.kind, spaced_name(repair.kind))  # type: ignore[call-overload]
+    return f"{repair.argument}: {text}" if repair.argument else str(text)
 
 
 def _cut(text: str, max_chars: int = MAX_SHOWN_CHARS) -> str:

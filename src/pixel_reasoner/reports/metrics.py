@@ -120,6 +120,29 @@ METRICS: dict[str, MetricInfo] = {
     "mean_operations": MetricInfo(
         "operations", "Mean number of executed operations per question.", "number"
     ),
+    "rollouts_per_question": MetricInfo(
+        "rollouts",
+        "Mean number of rollouts per answer: more than one for a strategy.",
+        "number",
+        "lower",
+    ),
+    "tokens_per_question": MetricInfo(
+        "tokens",
+        "Mean number of prompt and generated tokens per answer, of all rollouts. A prompt counts once per rollout.",
+        "number",
+        "lower",
+    ),
+    "visual_tokens_per_question": MetricInfo(
+        "visual tokens",
+        "Mean number of tokens of pictures per answer, of all rollouts, from their sizes in the prompt.",
+        "number",
+        "lower",
+    ),
+    "ece": MetricInfo(
+        "ECE",
+        "Expected calibration error: mean difference of confidence and accuracy, over ten intervals of the confidence.",
+        better="lower",
+    ),
     "new_tokens_per_question": MetricInfo(
         "new tokens",
         "Mean number of generated tokens per question, in all turns.",
@@ -247,6 +270,7 @@ def _repeats(repeats: Repeats) -> Iterator[Metric]:
     k = repeats.k
     for name, share, text in (
         ("avg", repeats.average, f"Mean accuracy of {k} answers per question."),
+        ("maj", repeats.voted, f"Accuracy of the most frequent answer among {k}."),
         ("pass", repeats.passed, f"Share of questions with at least one right answer among {k}."),
     ):
         if share is not None and share.value is not None:

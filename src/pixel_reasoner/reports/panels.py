@@ -20,6 +20,7 @@ from pixel_reasoner.reports.steps import (
     calls_and_results,
     message_texts,
     outcome_in_words,
+    result_in_words,
     size_in_words,
     spaced_name,
 )
@@ -79,6 +80,8 @@ class Panel(NamedTuple):
     """reason of a rejection"""
     text: str = ""
     """text that the model wrote next"""
+    reply: str = ""
+    """result that is text"""
 
 
 class Answer(NamedTuple):
@@ -156,9 +159,11 @@ def _step(number: int, call: ToolCall | None, result: Observation | None) -> Pan
     problem = ""
     if result.error is not None:
         problem = f"{spaced_name(result.error)}: {result.text}"
-    elif not result.pictures:
-        problem = result.text or "no picture"
-    return Panel(PanelKind.STEP, number, words, result.pictures, one_line(problem))
+    elif not (result.pictures or result.text):
+        problem = "no picture"
+    is_text = result.error is None and not result.pictures
+    reply = one_line(result_in_words(result)) if is_text and not problem else ""
+    return Panel(PanelKind.STEP, number, words, result.pictures, one_line(problem), reply=reply)
 
 
 def _without_box(text: str, answer: str | None) -> str:
@@ -246,8 +251,9 @@ def _pictures_sentence(pictures: tuple[Picture, ...]) -> str:
 
 
 def _step_sentence(panel: Panel) -> str:
-    if panel.problem:
-        return _sentence(f"Step {panel.number}: {_short(panel.call)}: {_short(panel.problem)}")
+    if panel.problem or panel.reply:
+        said = panel.problem or panel.reply
+        return _sentence(f"Step {panel.number}: {_short(panel.call)}: {_short(said)}")
     places = [place for one in panel.pictures if (place := _place(one))]
     return _sentence(f"Step {panel.number}: {', '.join([_short(panel.call), *places[:1]])}")
 

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.reports.schema import Image
 from pixel_reasoner.schema.geometry import Size
+from pixel_reasoner.schema.strategy import Region
 from pixel_reasoner.schema.trace import Picture, Trace
 
 if TYPE_CHECKING:  # Pillow and PyAV are loaded when a picture is shown
     import PIL.Image
 
     from pixel_reasoner.media.context import MediaContext
+    from pixel_reasoner.operations.base import Drawing
 
 MAX_SOURCE_PX = 50_000_000
 """sources with more pixels are scaled down"""
@@ -32,6 +34,8 @@ _MAX_WEBP_SIDE = 16_383
 MAX_LOSSLESS_PX = 256 * 256
 """smaller pictures are stored losslessly, to show exactly the model's input"""
 THUMBNAIL_SIDE = 128
+MAX_DRAWING_PX = 800 * 800
+"""pixels of a picture on which a result is drawn"""
 MAX_CLIP_BYTES = 8 << 20
 """larger video files are not copied into the report: their sampled frames are shown"""
 _CLIP_TYPES = {".mp4": "mp4", ".m4v": "mp4", ".webm": "webm"}
@@ -137,7 +141,8 @@ class TracePictures:
     def view(self, picture: Picture) -> Image:
         """Return a picture as the model received it."""
         steps = [step.model_dump_json() for step in picture.transforms]
-        region = f"{_source_key(picture)} {tuple(picture.box)} {picture.seen_px} {steps}"
+        beside = [one.model_dump_json() for one in picture.beside]
+        region = f"{_source_key(picture)} {tuple(picture.box)} {picture.seen_px} {steps} {beside}"
         return self._image(
             f"view {region} {self._key}",
             lambda context: self._store.add(context.view(picture.number)),
@@ -150,6 +155,34 @@ class TracePictures:
         return self._image(
             f"thumbnail {_source_key(picture)} {self._key}",
             lambda context: self._store.add(context.view(picture.number), max_px=THUMBNAIL_SIDE**2),
+        )
+
+    def drawing(self, drawing: Drawing) -> Image:
+        """Return a view of a picture with a result drawn on it."""
+
+        def draw(context: MediaContext) -> Image:
+            from pixel_reasoner.schema.settings import PixelBudget
+
+            drawn = context.fork()
+            if not 1 <= drawing.picture <= len(drawn):  # of a damaged file
+                return Image(problem=f"there is no picture {drawing.picture}")
+            budget = PixelBudget(min_px=1, max_px=MAX_DRAWING_PX)
+            added = drawn.add_region(drawing.picture, drawing.box, drawing.transforms, budget)
+            return self._store.add(drawn.view(added.number))
+
+        steps = [step.model_dump_json() for step in drawing.transforms]
+        trace = f"{self._trace.question.id} {self._trace.sample}"
+        key = f"drawing {trace} {drawing.picture} {tuple(drawing.box)} {steps} {self._key}"
+        return self._image(key, draw)
+
+    def region(self, region: Region) -> Image:
+        """Return a region of a strategy as the model received it."""
+        from pixel_reasoner.media.pixels import SourceKey
+
+        key = SourceKey(region.medium, region.frame)
+        return self._image(
+            f"view {region.medium} {region.frame} {tuple(region.box)} {region.seen_px} [] {self._key}",
+            lambda context: self._store.add(context.media.region(key, region.box, region.seen_px)),
         )
 
     def source(self, picture: Picture) -> Image:
@@ -190,7 +223,7 @@ class TracePictures:
 
 
 def _source_key(picture: Picture) -> str:
-    return f"{picture.medium} {picture.frame}"
+    return f"{picture.medium} {picture.frame} {picture.clip_index}"
 
 
 def scaled_size(size: Size, max_px: int) -> Size:

@@ -17,6 +17,7 @@ from pixel_reasoner.reports.entry import Asked
 from pixel_reasoner.reports.facets import EFFECT
 from pixel_reasoner.reports.metrics import groups_section, metrics_section
 from pixel_reasoner.reports.names import run_name
+from pixel_reasoner.reports.operations import operations_section
 from pixel_reasoner.reports.page import Row, flat_settings
 from pixel_reasoner.reports.pairs import EFFECTS, PairedTraces, PairLabels, pair, pair_matrix
 from pixel_reasoner.reports.scan import ScannedRun, ScannedTrace, TraceKey, scan_run
@@ -29,6 +30,7 @@ from pixel_reasoner.reports.schema import (
     TableSection,
     TextSection,
 )
+from pixel_reasoner.reports.strategies import reliability_section
 from pixel_reasoner.reports.summary import AdaptivityMetrics, RunSummary, read_summary
 from pixel_reasoner.runs.folder import run_settings
 from pixel_reasoner.schema.question import Question
@@ -103,8 +105,10 @@ def run_report(
         *adaptivity_sections(summary, _adaptivity_without(scanned)),
         effect_matrix(scanned.pairs.values()) if scanned.pairs else None,
         *sections,
+        reliability_section(summary),
         charts_section(scanned.run.traces),
         confusion_section(scanned.run.traces),
+        operations_section(summary.by_operation),
         groups_section(summary),
         _references(summary) if references else None,
         _skipped_rows(summary),

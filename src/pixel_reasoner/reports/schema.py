@@ -58,6 +58,14 @@ class SourceEntry(Record):
     """of each box of `evidence`; empty for annotated evidence"""
 
 
+class RegionEntry(Record):
+    """A further region that a picture shows."""
+
+    medium: int
+    frame: int | None = None
+    box: BoxFractions
+
+
 class PictureEntry(Record):
     """A picture in the context of the model."""
 
@@ -72,6 +80,8 @@ class PictureEntry(Record):
     source_px: Size
     seen_px: Size
     transforms: tuple[Plain, ...] = ()
+    beside: tuple[RegionEntry, ...] = ()
+    """regions that it shows after the one of `box`"""
     is_evidence: bool = False
     """whether it is an annotated evidence frame"""
     view: Image
@@ -105,6 +115,10 @@ class CallEntry(Record):
     """result as text, if it is not pictures"""
     pictures: tuple[int, ...] = ()
     """numbers of the returned pictures"""
+    repairs: tuple[Plain, ...] = ()
+    """what was wrong with the call and was repaired before it was executed"""
+    drawings: tuple[Image, ...] = ()
+    """pictures on which a result that is text is drawn: what was measured, or read"""
 
 
 class PartEntry(Record):
@@ -122,9 +136,34 @@ class TurnEntry(Record):
     parts: tuple[PartEntry, ...]
     is_mistake: bool = False
     """whether its call is a deliberate mistake of a synthesized trace"""
+    is_scripted: bool = False
+    """whether a strategy wrote it"""
     raw: Plain = ""
     """generated text, where the parts omit some of it"""
     new_tokens: int | None = None
+
+
+class ProbedRegion(Record):
+    """Region that a candidate of a strategy looked at."""
+
+    medium: int
+    frame: int | None = None
+    box: BoxFractions
+    view: Image
+
+
+class CandidateEntry(Record):
+    """One rollout of a strategy."""
+
+    kind: Literal["answer", "probe"] = "answer"
+    text: Plain = ""
+    """question of a probe"""
+    answered: Plain | None = None
+    score: float | None = None
+    """probability of the answer, or of "yes" for a probe"""
+    votes: int = 0
+    is_selected: bool = False
+    regions: tuple[ProbedRegion, ...] = ()
 
 
 class MaskSegment(Record):
@@ -157,6 +196,10 @@ class TraceEntry(Record):
     turns: tuple[TurnEntry, ...] = ()
     omitted_turns: int = 0
     """number of turns in the middle that are not shown"""
+    candidates: tuple[CandidateEntry, ...] = ()
+    """rollouts of the strategy"""
+    num_candidates: int = 0
+    """number of all rollouts of the strategy"""
     mask: tuple[MaskSegment, ...] = ()
     """the training example with its loss mask"""
 

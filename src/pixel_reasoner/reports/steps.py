@@ -43,10 +43,19 @@ def without_tags(text: str) -> str:
 @cache
 def _tags() -> re.Pattern[str]:
     """Return a pattern of calls and tags in the text of a turn."""
-    from pixel_reasoner.dialects import CALL_TAGS  # loads Pillow and PyAV
+    from pixel_reasoner.dialects import CALL_TAGS, DIALECTS  # loads Pillow and PyAV
 
-    calls = "|".join(rf"{re.escape(tag)}.*?(?:{re.escape(end)}|\Z)" for tag, end in CALL_TAGS)
-    return re.compile(rf"{calls}|</?(?:think|answer)>", re.DOTALL)
+    calls = "|".join(
+        rf"{re.escape(tag)}.*?(?:{re.escape(end)}|\Z)" if end else rf"{re.escape(tag)}.*\Z"
+        for tag, end in CALL_TAGS
+    )
+    thoughts = {
+        tag
+        for _, one in DIALECTS.items()
+        for tag in (one.thought_tags.open, one.thought_tags.close)
+    }
+    tags = "|".join(re.escape(tag) for tag in sorted(thoughts))
+    return re.compile(rf"{calls}|{tags}|</?answer>", re.DOTALL)
 
 
 def calls_and_results(turn: Turn) -> Iterator[tuple[ToolCall | None, Observation | None]]:
@@ -62,7 +71,7 @@ def call_in_words(call: ToolCall | None, observation: Observation | None) -> str
     """Return an executed call as words, and a rejected call as generated."""
     if call is None:
         return "a call that could not be parsed"
-    is_executed = observation is not None and observation.pictures
+    is_executed = observation is not None and observation.error is None
     try:
         return describe_call(call) if is_executed else call_as_written(call)
     except (
@@ -71,6 +80,12 @@ def call_in_words(call: ToolCall | None, observation: Observation | None) -> str
         ValueError,
     ):  # the file marks it as executed, which is impossible
         return call_as_written(call)
+
+
+def result_in_words(observation: Observation) -> str:
+    """Return the text of a result, with the lines that were read."""
+    lines = [f"“{one.text}” ({one.score:.2f})" for one in observation.lines]
+    return "\n".join([observation.text, *lines])
 
 
 def outcome_in_words(grade: Grade | None) -> str:

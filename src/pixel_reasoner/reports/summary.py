@@ -46,8 +46,12 @@ class Metrics(_SummaryPart):
     strict_accuracy: FiniteFloat | None = None
     unparsed_rate: FiniteFloat | None = None
     mean_operations: FiniteFloat | None = None
+    rollouts_per_question: FiniteFloat | None = None
+    tokens_per_question: FiniteFloat | None = None
+    visual_tokens_per_question: FiniteFloat | None = None
     new_tokens_per_question: FiniteFloat | None = None
     seconds_per_question: FiniteFloat | None = None
+    ece: FiniteFloat | None = None
 
 
 class Share(_SummaryPart):
@@ -133,17 +137,44 @@ class Repeats(_SummaryPart):
     """samples per question"""
     average: Share | None = None
     """avg@k"""
+    voted: Share | None = None
+    """maj@k"""
     passed: Share | None = None
     """pass@k"""
 
     @model_validator(mode="before")
     @classmethod
     def _rename(cls, fields: Any) -> Any:
-        """Rename `avg@4` and `pass@4`, which contain the number of samples."""
+        """Rename `avg@4`, `maj@4` and `pass@4`, which contain the number of samples."""
         if not isinstance(fields, dict):
             return fields
-        names = {"avg": "average", "pass": "passed"}
+        names = {"avg": "average", "maj": "voted", "pass": "passed"}
         return {names.get(name.partition("@")[0], name): value for name, value in fields.items()}
+
+
+class OperationMetrics(_SummaryPart):
+    """Metrics of one operation (`evals.operations`)."""
+
+    calls: NonNegativeInt = 0
+    executed: NonNegativeInt = 0
+    rejected: NonNegativeInt = 0
+    questions: NonNegativeInt = 0
+    accuracy: FiniteFloat | None = None
+    new_tokens_per_call: FiniteFloat | None = None
+    result_tokens_per_call: FiniteFloat | None = None
+    helped: Share | None = None
+    hurt: Share | None = None
+    net: Share | None = None
+
+
+class Reliability(_SummaryPart):
+    """Answers of a run with a confidence in one interval (`scoring.confidence.ReliabilityBin`)."""
+
+    low: FiniteFloat
+    high: FiniteFloat
+    num_answers: NonNegativeInt
+    confidence: FiniteFloat
+    accuracy: FiniteFloat
 
 
 class RowCount(_SummaryPart):
@@ -191,6 +222,7 @@ class RunSummary(Metrics, PairMetrics):
     by_family: dict[str, Metrics] = {}
     by_category: dict[str, Metrics] = {}
     by_label: dict[str, dict[str, Metrics]] = {}
+    by_operation: dict[str, OperationMetrics] = {}
     compared_by_family: dict[str, PairMetrics] = {}
     compared_by_category: dict[str, PairMetrics] = {}
     rows: Rows | None = None
@@ -206,6 +238,8 @@ class RunSummary(Metrics, PairMetrics):
     controls: dict[str, ControlMetrics] = {}
     picture_px_per_question: FiniteFloat | None = None
     repeats: Repeats | None = None
+    reliability: list[Reliability] = []
+    """of the confidence of a strategy"""
     cyclic_accuracy: FiniteFloat | None = None
     disturbed: NonNegativeInt = 0
     """questions that were asked again with an off-target first crop"""

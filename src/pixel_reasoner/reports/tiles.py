@@ -12,7 +12,7 @@ from pixel_reasoner.reports.typesetting import FAINT, PAPER, Style, Typesetter
 from pixel_reasoner.schema.geometry import Size
 
 WASH, LINE = "#f3f5f7", "#c9d1d9"
-REJECTED = "Rejected"
+REJECTED, RESULT = "Rejected", "Result"
 """title of the tile of a rejected call"""
 _MAX_MESSAGE_LINES = 8
 

@@ -17,6 +17,7 @@ from pixel_reasoner.reports.panels import Panel, PanelKind, Storyboard, one_line
 from pixel_reasoner.reports.steps import size_in_words, time_in_words
 from pixel_reasoner.reports.tiles import (
     REJECTED,
+    RESULT,
     answer_tile,
     message_height,
     message_tile,
@@ -113,6 +114,9 @@ class Pictures:
 
 def _render(context: MediaContext, picture: Picture, room: Size) -> Image.Image:
     """Return a picture at full resolution, scaled in one step: the source may have 100 million pixels."""
+    if picture.beside:
+        sheet = context.pixels(picture.number)
+        return sheet.resize(fitted_size(sheet.size, room), Image.Resampling.LANCZOS)
     source = context.source(picture.number)
     left, top, right, bottom = region_px(source.size, picture.box)
     size = fitted_size((right - left, bottom - top), room)
@@ -187,9 +191,10 @@ class TileMaker:
         width, height = room
         if panel.kind is PanelKind.OMITTED:
             return omission(panel.number, (width, min(height, 2 * width // 3)), self._type)
-        if panel.problem:
-            needed = message_height(panel.problem, width, self._type)
-            return message_tile(REJECTED, panel.problem, (width, min(height, needed)), self._type)
+        if said := panel.problem or panel.reply:
+            needed = message_height(said, width, self._type)
+            title = REJECTED if panel.problem else RESULT
+            return message_tile(title, said, (width, min(height, needed)), self._type)
         if panel.kind is PanelKind.OVERVIEW:
             return self._overview(panel, room)
         return self._results(panel, room)

@@ -24,6 +24,7 @@ from pixel_reasoner.operations.base import ArgumentRole
 from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES, select_frames
 from pixel_reasoner.operations.registry import OperationSet
 from pixel_reasoner.operations.zoom import zoom_in
+from pixel_reasoner.rollout.usable import usable_operations
 from pixel_reasoner.schema.geometry import Box, BoxError
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import Control, PixelBudget, RolloutConfig
@@ -67,9 +68,9 @@ def control_config(config: RolloutConfig, control: Control) -> RolloutConfig:
     return config.model_copy(update={"control": control})
 
 
-def controlled_operations(config: RolloutConfig, question: Question) -> OperationSet:
-    """Return the operations of a configuration, changed by its control."""
-    operations = OperationSet.of(config.operations)
+def controlled_operations(dialect: str, config: RolloutConfig, question: Question) -> OperationSet:
+    """Return the operations of a configuration that a dialect can use, changed by the control."""
+    operations = OperationSet.of(usable_operations(dialect, config.operations))
     if config.control is Control.RANDOM_CROP:
         return _RandomCrops(operations.specs, question.id)
     if config.control is Control.BLANK:

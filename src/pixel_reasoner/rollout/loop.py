@@ -32,6 +32,7 @@ from pixel_reasoner.models.api import (
     get_backend,
 )
 from pixel_reasoner.models.openai_stream import TextJoiner
+from pixel_reasoner.rollout.budgets import open_context
 from pixel_reasoner.rollout.state import Rollout, collect_settings, failed_trace
 from pixel_reasoner.rollout.tasks import Commands, Task, stop_error
 from pixel_reasoner.rollout.workers import Workers
@@ -205,7 +206,9 @@ class RolloutLoop:
             rollout = task.continues.next_exchange(request.question, request.config)
         else:
             question, config = request.question, request.config
-            context = request.context or self.media.open(question, self._budgets, config.media)
+            context = request.context or open_context(
+                self.media, question, self._budgets, config, self.model
+            )
             rollout = Rollout(question, self.model, config, context, request.hooks)
         task.rollout = task.handle.rollout = rollout
         return rollout.messages() if rollout.stop is None else None

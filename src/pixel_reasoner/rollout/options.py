@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from pixel_reasoner.operations.registry import OPERATIONS
 from pixel_reasoner.schema.options import valid_options
-from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, RolloutConfig
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, BudgetPolicy, RolloutConfig
 
 
 @with_config(extra="forbid")
@@ -35,6 +35,8 @@ class AskOptions(TypedDict, total=False):
     """number of frames sampled from a video"""
     strict: bool
     """whether malformed calls are rejected even where their meaning is certain"""
+    budget: BudgetPolicy
+    """how pixel budgets depend on the question: `fixed`, `adaptive`, or a number of visual tokens"""
 
 
 _PART_OF = {
@@ -70,6 +72,8 @@ def with_options(config: RolloutConfig, options: Mapping[str, Any]) -> RolloutCo
         changed["operations"] = _operations(valid.pop("operations"))
     if "strict" in valid:
         changed["strict"] = valid.pop("strict")
+    if "budget" in valid:
+        changed["budget"] = valid.pop("budget")
     for name, value in valid.items():
         part = _PART_OF[name]
         before = changed.get(part, getattr(config, part))

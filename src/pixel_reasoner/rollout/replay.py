@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.rollout.state import PromptSettings, Rollout
+from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig, RunSettings
-from pixel_reasoner.schema.trace import StopReason, Trace
+from pixel_reasoner.schema.trace import StopReason, Trace, Turn
 
 
 def replay(
@@ -50,14 +51,26 @@ def replay_trace(trace: Trace, context: MediaContext | None = None) -> Rollout:
         InputError: an unusable media item.
     """
     settings = trace.settings
-    return replay(
-        trace.question,
-        [turn.text for turn in trace.turns],
-        settings,
-        restore_config(settings),
-        context,
-        truncated=trace.stop is StopReason.MAX_NEW_TOKENS,
-    )
+    rollout = Rollout(trace.question, settings, restore_config(settings), context)
+    if added := [one for one in trace.pictures if one.parent is not None and not trace.exchange]:
+        rollout.add_regions([(one.parent or 1, one.box) for one in added])
+    for number, turn in enumerate(trace.turns, start=1):
+        if rollout.stop is not None:
+            break
+        if turn.scripted:
+            _show_again(rollout, turn)
+            continue
+        is_cut = trace.stop is StopReason.MAX_NEW_TOKENS and number == len(trace.turns)
+        rollout.take(Completion(text=turn.text, truncated=is_cut), 0.0)
+    return rollout
+
+
+def _show_again(rollout: Rollout, turn: Turn) -> None:
+    """Show the region of a turn that a strategy wrote."""
+    call = turn.call
+    assert call is not None, "a scripted turn shows a region"
+    box, number = call.arguments["bbox_2d"], call.arguments["target_image"]
+    rollout.show_region(number, Box.of(box))
 
 
 def restore_config(settings: RunSettings) -> RolloutConfig:

@@ -70,6 +70,9 @@ class RolloutHandle:
     Waiting for a result runs the scheduler in this thread, unless another thread runs it.
     """
 
+    is_observed = True
+    """whether observers of the scheduler receive its events"""
+
     def __init__(self, scheduler: RolloutScheduler, request: RolloutRequest) -> None:
         self.scheduler = scheduler
         self.request = request
@@ -177,7 +180,8 @@ class RolloutHandle:
 
     def emit(self, event_type: type[Event], /, **fields: Any) -> None:
         """Append an event if the request is streamed, and pass it to the observers of the scheduler."""
-        observers = () if event_type in _TEXT_EVENTS else self.scheduler.observers
+        is_quiet = event_type in _TEXT_EVENTS or not self.is_observed
+        observers = () if is_quiet else self.scheduler.observers
         if self.is_done or not (self.request.stream or observers):
             return
         at_s = time.perf_counter() - self.submitted_at

@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import QueueFullError, UsageError
+from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.media.decoder import MediaDecoder
 from pixel_reasoner.models.api import (
     CacheUsage,
@@ -21,9 +23,13 @@ from pixel_reasoner.models.api import (
     GenerationModel,
     SupportsCacheUsage,
 )
+from pixel_reasoner.rollout.budgets import open_context
 from pixel_reasoner.rollout.loop import RolloutLoop
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutObserver, RolloutRequest
+from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.rollout.tasks import Commands, Task
+from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.settings import RolloutConfig
 
 POLL_S = 0.01
 """Maximum wait for the backend while workers are busy or clients may submit commands."""
@@ -117,6 +123,23 @@ class RolloutScheduler:
     def decode_with(self, decoder: MediaDecoder) -> None:
         """Set the decoder for media of all further requests, for example `WorkerPoolDecoder`."""
         self._loop.media.decoder = decoder
+
+    @property
+    def media(self) -> MediaCache:
+        """Cache of open media."""
+        return self._loop.media
+
+    def open_rollout(
+        self, question: Question, config: RolloutConfig, cache: MediaCache | None = None
+    ) -> Rollout:
+        """Open the media of a question and return its rollout before the first turn. Nothing is submitted.
+
+        Raises:
+            InputError: an unusable media item.
+        """
+        budgets = self.model.budgets or get_dialect(self.model.dialect).budgets
+        context = open_context(cache or self.media, question, budgets, config, self.model)
+        return Rollout(question, self.model, config, context)
 
     @property
     def max_cached_px(self) -> int:

@@ -25,24 +25,32 @@ from pixel_reasoner.dialects.parsed_turn import ParsedTurn
 from pixel_reasoner.dialects.render import Exchange
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion, ContextFull, GenerationModel, Messages
+from pixel_reasoner.operations.registry import OperationSet
 from pixel_reasoner.rollout.controls import (
     add_tiles,
     controlled_operations,
     operation_request,
 )
 from pixel_reasoner.rollout.hooks import TurnHook, build_hooks
+from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.schema.repairs import Repair
-from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig, RunSettings
+from pixel_reasoner.schema.repairs import Repair, RepairKind
+from pixel_reasoner.schema.settings import FIXED, PixelBudgets, RolloutConfig, RunSettings
 from pixel_reasoner.schema.trace import (
     CallErrorKind,
     Observation,
     Picture,
     StopReason,
+    Text,
     ToolCall,
     Trace,
     Turn,
 )
+
+ZOOM = "zoom_in"
+"""operation that shows a region"""
+SCRIPTED_WORDS = "Let me look closer at a part of the picture."
+"""turn before a region that a strategy shows to a model without operations"""
 
 
 class PromptSettings(Protocol):
@@ -83,7 +91,8 @@ class Rollout:
 
     Raises:
         InputError: an unusable media item.
-        UnknownNameError: the configuration names an unknown operation.
+        UsageError: the configuration names an unknown operation, one whose packages are missing, or one that the dialect
+            cannot express.
     """
 
     def __init__(
@@ -98,7 +107,7 @@ class Rollout:
         self.config = config
         self.dialect: Dialect = get_dialect(prompt.dialect)
         self.hooks = (*build_hooks(config), *hooks)
-        self.operations = controlled_operations(config, question)
+        self.operations = controlled_operations(prompt.dialect, config, question)
         self.started = time.perf_counter()
         self.budgets = prompt.budgets or self.dialect.budgets
         self.context = context or MediaContext(question, self.budgets, config.media)
@@ -163,6 +172,10 @@ class Rollout:
             self.context.pictures,
             strict=self.config.strict,
         )
+        if completion.was_rejected and parsed.executable_calls:
+            number = parsed.calls.index(parsed.executable_calls[0])
+            repair = Repair(kind=RepairKind.REJECTED_BY_SERVER, call=number)
+            parsed = parsed.model_copy(update={"repairs": (repair, *parsed.repairs)})
         self.pending = pending = _PendingTurn(completion, parsed, seconds)
         if completion.truncated:
             self.stop = StopReason.MAX_NEW_TOKENS
@@ -199,8 +212,12 @@ class Rollout:
         self.turns.append(self._turn(pending))
         if self.stop is None:
             self._check_num_pictures()
-        if self.stop is None and len(self.turns) == self.config.limits.max_turns:
+        if self.stop is None and self._num_generated == self.config.limits.max_turns:
             self.stop = StopReason.MAX_TURNS
+
+    @property
+    def _num_generated(self) -> int:
+        return sum(not turn.scripted for turn in self.turns)
 
     def _turn(self, pending: _PendingTurn) -> Turn:
         completion = pending.completion
@@ -219,6 +236,38 @@ class Rollout:
             generate_s=pending.generate_s,
             operate_s=operate_s,
         )
+
+    def show_region(self, number: int, box: Box) -> Observation:
+        """Zoom into a region of a picture in a turn that the model did not generate, and return the result.
+
+        With operations the turn is a call in the format of the model, without operations it is a sentence.
+        """
+        assert self.stop is None, "a rollout that stopped takes no turn"
+        started = time.perf_counter()
+        bbox = [round(side, 3) for side in box]
+        call = ToolCall(name=ZOOM, arguments={"bbox_2d": bbox, "target_image": number})
+        words = SCRIPTED_WORDS
+        if self.config.operations:
+            words = self.dialect.write_call(call, self.context.pictures).strip()
+        observation = OperationSet.of([ZOOM]).run(call, self.context)
+        turn = Turn(
+            text=words,
+            parts=(call,) if self.config.operations else (Text(text=words), call),
+            observations=(observation,),
+            scripted=True,
+            operate_s=time.perf_counter() - started,
+        )
+        self.turns.append(turn)
+        self._check_num_pictures()
+        return observation
+
+    def add_regions(self, regions: Sequence[tuple[int, Box]]) -> None:
+        """Add regions of pictures to the pictures of the question, before the first turn."""
+        assert not self.turns, "pictures of the question precede the first turn"
+        for number, box in regions:
+            self.context.add_crop(number, box)
+        self.pictures = tuple(self.context.pictures)
+        self._check_num_pictures()
 
     def _check_num_pictures(self) -> None:
         if len(self.context) > self.config.limits.max_pictures:
@@ -244,7 +293,7 @@ class Rollout:
         following = copy(self)
         following.config = config or self.config
         following.hooks = (*build_hooks(following.config), *_configured_hooks(self))
-        following.operations = controlled_operations(following.config, question)
+        following.operations = controlled_operations(self.dialect.name, following.config, question)
         following.started = time.perf_counter()
         exchange = Exchange(self.question, self.new_pictures, tuple(self.turns), len(self.context))
         following.history = (*self.history, exchange)
@@ -261,6 +310,8 @@ class Rollout:
     def trace(self, settings: RunSettings, *, seconds: float | None = None) -> Trace:
         """Return the trace of a stopped rollout."""
         assert self.stop is not None, "a rollout becomes a trace when it has stopped"
+        if self.config.budget != FIXED:
+            settings = settings.model_copy(update={"budgets": self.context.budgets})
         return Trace(
             question=self.question,
             exchange=len(self.history),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pixel_reasoner.dialects.parse import TurnParser
+from pixel_reasoner.dialects.turn_parser import TurnParser
 from pixel_reasoner.errors import CancelledError, DeadlineError, PixelReasonerError
 from pixel_reasoner.models.openai_stream import TextJoiner
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest

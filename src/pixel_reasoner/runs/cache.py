@@ -17,11 +17,15 @@ from pixel_reasoner.files import cannot_write
 from pixel_reasoner.media.remote_media import remote_version
 from pixel_reasoner.schema.media_url import is_url
 from pixel_reasoner.schema.question import MediaItem, Question
-from pixel_reasoner.schema.settings import RunSettings
+from pixel_reasoner.schema.settings import FIXED, RunSettings
 from pixel_reasoner.schema.trace import StopReason, Trace
 
 _MAX_DIGESTS = 10_000
 """media hashes in memory; questions about the same media are usually adjacent"""
+
+
+_NO_RULES = {"budgets": {"adaptive"}}
+"""rules that follow from the policy of the budgets"""
 
 
 class ResponseCache:
@@ -83,7 +87,10 @@ class ResponseCache:
         """Return the settings that determine a response, as text: all except the name of the model."""
         if self._last_settings[0] is not settings:
             nameless = settings.model.model_copy(update={"name": ""})
-            text = settings.model_copy(update={"model": nameless}).model_dump_json()
+            # Fields that are new since the first caches are left out at their defaults, so that old responses are found.
+            unused = {"budget"} if settings.budget == FIXED else set()
+            keyed = settings.model_copy(update={"model": nameless})
+            text = keyed.model_dump_json(exclude={**dict.fromkeys(unused, True), **_NO_RULES})
             self._last_settings = settings, text
         return self._last_settings[1]
 

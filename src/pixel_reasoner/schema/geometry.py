@@ -148,3 +148,9 @@ def _checked_box(box: Box) -> Box:
 
 RecordedBox = Annotated[Box, AfterValidator(_checked_box)]
 """`Box` in a file"""
+
+_Fraction = Annotated[float, Field(ge=0, le=1)]
+RecordedPoint = tuple[_Fraction, _Fraction]
+"""(x, y) in a file, in fractions of a picture"""
+RecordedSegment = tuple[_Fraction, _Fraction, _Fraction, _Fraction]
+"""both ends (x1, y1, x2, y2) of a line in a file, in fractions of a picture"""

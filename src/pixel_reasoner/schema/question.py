@@ -7,11 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, FiniteFloat, PositiveInt, PrivateAttr
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, PrivateAttr
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import numbered_lines
-from pixel_reasoner.schema.geometry import RecordedBox
+from pixel_reasoner.schema.geometry import RecordedBox, RecordedPoint, RecordedSegment
 from pixel_reasoner.schema.media_url import allowed_media_urls, join_media
 from pixel_reasoner.schema.record import Record, VersionedRecord
 
@@ -89,13 +89,19 @@ class SearchStep(Record):
 
 
 class Evidence(Record):
-    """Location of the evidence: boxes on one picture, or sampled frames of a video."""
+    """Location of the evidence: boxes, points or lengths on one picture, or frames of a video."""
 
     boxes: tuple[RecordedBox, ...] = ()
     image: PositiveInt = 1
     """number of the picture with the boxes"""
     frames: tuple[int, ...] = ()
     """numbers of the sampled frames with the evidence"""
+    clip_indices: tuple[NonNegativeInt, ...] = ()
+    """positions in the clip, from 0, of frames with the evidence that are not sampled"""
+    points: tuple[RecordedPoint, ...] = ()
+    """centres of all objects that are counted, in fractions of the picture"""
+    segments: tuple[RecordedSegment, ...] = ()
+    """lengths to measure: ends in fractions of the picture"""
     subjects: tuple[str, ...] = ()
     """object in each box (or in all frames together), in the words of the question: `the red circle`"""
     findings: tuple[str, ...] = ()

@@ -26,6 +26,7 @@ class RepairKind(StrEnum):
     NESTED_BOX = "nested_box"
     PYTHON_LITERAL = "python_literal"
     QUOTED_CALL = "quoted_call"
+    REJECTED_BY_SERVER = "rejected_by_server"
     SEVERAL_CALLS = "several_calls"
     TEXT_AFTER_CALL = "text_after_call"
     TRAILING_COMMA = "trailing_comma"
@@ -47,6 +48,7 @@ EXPLANATIONS: dict[RepairKind, str] = {
     RepairKind.NESTED_BOX: "the box was in a list, or was two corners",
     RepairKind.PYTHON_LITERAL: "the call was a literal of Python, not JSON",
     RepairKind.QUOTED_CALL: "a call that words quote was ignored",
+    RepairKind.REJECTED_BY_SERVER: "the server could not parse the call, and returned its text in an error",
     RepairKind.SEVERAL_CALLS: "only the first valid calls of the turn were executed",
     RepairKind.TEXT_AFTER_CALL: "text followed the call",
     RepairKind.TRAILING_COMMA: "a comma preceded a closing bracket",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
@@ -46,6 +48,21 @@ class PixelBudget(Record):
         return PixelBudget(min_px=low, max_px=high)
 
 
+FIXED = "fixed"
+"""policy of budgets that do not depend on the question"""
+BudgetPolicy = Literal["fixed", "adaptive"] | PositiveInt
+"""how pixel budgets depend on the question (`rollout.budgets`): a number is a number of visual tokens"""
+
+
+class AdaptiveBudget(Record):
+    """Rules of adaptive budgets that apply to each picture."""
+
+    max_upscale: PositiveFloat
+    """largest enlargement per side"""
+    min_frame_difference: NonNegativeFloat
+    """mean difference of two selected frames below which the second one is left out, as a share of the range of a pixel"""
+
+
 class PixelBudgets(Record):
     """Pixel budget of each kind of picture in a prompt."""
 
@@ -59,6 +76,25 @@ class PixelBudgets(Record):
     """result of `select_frames`"""
     multiple: Annotated[int, Field(ge=1, le=4096)]
     """sides are multiples of this number of pixels"""
+    adaptive: AdaptiveBudget | None = None
+    """further rules of adaptive budgets; None for fixed ones"""
+
+    def for_source(self, budget: PixelBudget, size: tuple[int, int]) -> PixelBudget:
+        """Return the budget of a picture with a source of this (width, height). Adaptive budgets limit its enlargement.
+
+        >>> one = PixelBudget(min_px=4096, max_px=8192)
+        >>> same = dict(picture=one, crop=one, frame=one, selected_frame=one, multiple=32)
+        >>> adaptive = AdaptiveBudget(max_upscale=2, min_frame_difference=0)
+        >>> PixelBudgets(**same, adaptive=adaptive).for_source(one, (20, 20)).min_px
+        1024
+        """
+        if self.adaptive is None or budget.min_px == budget.max_px:
+            return budget
+        # Rounded down to the multiple: a picture is scaled up until it has at least `min_px`.
+        multiple, factor = self.multiple, self.adaptive.max_upscale
+        sides = (max(multiple, int(side * factor / multiple) * multiple) for side in size)
+        least = min(budget.min_px, math.prod(sides))
+        return budget.model_copy(update={"min_px": least})
 
     def at_most(self, overview_px: int | None, result_px: int | None) -> PixelBudgets:
         """Return these budgets with other maxima for overviews and for results of operations; None keeps a maximum."""
@@ -207,6 +243,8 @@ class RolloutConfig(Record):
     """control condition; None: the model decides"""
     strict: bool = False
     """whether malformed calls are rejected even where their meaning is certain (docs/dialects.md)"""
+    budget: BudgetPolicy = "fixed"
+    """how pixel budgets depend on the question (docs/strategies.md#adaptive-budgets)"""
 
 
 class ModelInfo(Record):

@@ -17,70 +17,29 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
 
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import atomic_writer, numbered_lines
 from pixel_reasoner.schema import migrate
-from pixel_reasoner.schema.geometry import WHOLE, RecordedBox, RecordedSize, Size
+from pixel_reasoner.schema.geometry import RecordedBox
+from pixel_reasoner.schema.picture import (
+    MAX_PROMPT_PICTURE_PX as MAX_PROMPT_PICTURE_PX,
+    FrameSampling as FrameSampling,
+    Picture as Picture,
+    PictureRegion as PictureRegion,
+    Transform as Transform,
+)
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.record import Logprobs, Record, TokenIds, VersionedRecord
 from pixel_reasoner.schema.repairs import Repair
 from pixel_reasoner.schema.settings import RunSettings
+from pixel_reasoner.schema.strategy import StrategyRecord
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from pixel_reasoner.reports.picture_files import WrittenPicture
-
-
-class Transform(Record):
-    """Transform of a region after cropping, for example a rotation (`media.transforms`)."""
-
-    name: str
-    arguments: dict[str, Any] = Field(default_factory=dict)
-
-
-MAX_PROMPT_PICTURE_PX = 100_000_000
-"""pixels of a resized picture in the prompt; the largest budgets of published models are an eighth of it"""
-
-
-def _check_prompt_px(size: Size) -> Size:
-    if size[0] * size[1] > MAX_PROMPT_PICTURE_PX:
-        raise ValueError(f"must have at most {MAX_PROMPT_PICTURE_PX:,} pixels")
-    return size
-
-
-class Picture(Record):
-    """Reference to pixels: media item, frame, region, and size in the prompt."""
-
-    number: PositiveInt
-    medium: NonNegativeInt
-    """index into `Question.media`, from 0"""
-    frame: PositiveInt | None = None
-    """number among the sampled frames, from 1"""
-    time_s: FiniteFloat | None = None
-    box: RecordedBox = WHOLE
-    """region of the full-resolution source, before any transform"""
-    source_px: RecordedSize
-    """size of that region in source pixels"""
-    seen_px: Annotated[RecordedSize, AfterValidator(_check_prompt_px)]
-    """size of the resized picture in the prompt"""
-    parent: PositiveInt | None = None
-    """number of the picture that the operation was applied to"""
-    transforms: tuple[Transform, ...] = ()
-    """changes applied to the region, in order"""
-
-
-class FrameSampling(Record):
-    """Sampled frames of a video or a folder of frames."""
-
-    medium: NonNegativeInt
-    """index into `Question.media`, from 0"""
-    num_frames: PositiveInt
-    """requested number of frames; of a shorter clip all frames are used"""
-    indices: tuple[NonNegativeInt, ...] = ()
-    """positions of the sampled frames in the clip, from 0; empty when not recorded"""
 
 
 class Thought(Record):
@@ -131,8 +90,18 @@ class CallErrorKind(StrEnum):
     """the operation raised an exception or exceeded its deadline"""
 
 
+class TextLine(Record):
+    """A line of text that an operation read."""
+
+    text: str
+    box: RecordedBox
+    """in fractions of the picture `Observation.target`"""
+    score: FiniteFloat = 1.0
+    """confidence, from 0 to 1"""
+
+
 class Observation(Record):
-    """Result of a call: new pictures, or the reason for its rejection."""
+    """Result of a call: new pictures, a text, or the reason for its rejection."""
 
     text: str
     pictures: tuple[Picture, ...] = ()
@@ -140,6 +109,12 @@ class Observation(Record):
     """None when the call was executed"""
     call: NonNegativeInt = 0
     """index of the call in the turn, from 0; 0 when no call could be parsed"""
+    lines: tuple[TextLine, ...] = ()
+    """text that was read, from top to bottom"""
+    target: PositiveInt | None = None
+    """number of the picture whose coordinates the boxes of `lines` have"""
+    examined: tuple[PictureRegion, ...] = ()
+    """regions whose pixels gave a result without pictures, for example text that was read"""
 
 
 class Turn(Record):
@@ -155,6 +130,8 @@ class Turn(Record):
     """repaired mistakes in the form and the values of the calls; empty in a strict run"""
     mistake: bool = False
     """whether the call is a deliberate mistake of a synthesized trace; it is excluded from the training loss"""
+    scripted: bool = False
+    """whether a strategy wrote this turn to show a region; the model did not generate it"""
     token_ids: TokenIds = array("i")
     logprobs: Logprobs = array("f")
     num_prompt_tokens: NonNegativeInt = 0
@@ -249,6 +226,9 @@ class Trace(VersionedRecord):
     """everything that determines the outcome: model, dialect, budgets, limits, sampling"""
     versions: dict[str, str] = Field(default_factory=dict)
     seconds: FiniteFloat = 0.0
+    """time of the answer; of a strategy with all its rollouts"""
+    strategy: StrategyRecord | None = None
+    """candidates, confidence and cost of a strategy that combined several rollouts"""
 
     @property
     def steps(self) -> list[Step]:

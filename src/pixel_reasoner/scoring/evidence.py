@@ -7,7 +7,7 @@ import statistics
 
 from pixel_reasoner.schema.geometry import Box, BoxError
 from pixel_reasoner.schema.question import Evidence
-from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.schema.trace import PictureRegion, Trace
 
 HIT_SHARE = 0.5
 """minimum share of an evidence box inside one executed crop"""
@@ -16,16 +16,19 @@ HIT_SHARE = 0.5
 def evidence_hit(trace: Trace) -> bool | None:
     """Return whether executed operations showed the evidence; None when the question has none, or needs no operation.
 
-    Boxes: at least half of each is inside one executed crop. Frames: each was selected, or zoomed into.
+    Boxes: at least half of each is inside one executed crop, or inside a region whose text was read. Frames: each was
+    selected, or zoomed into. Frames that were not sampled: each was shown.
     """
     evidence = trace.question.evidence
-    if evidence is None or not (evidence.boxes or evidence.frames):
+    if evidence is None or not (evidence.boxes or evidence.frames or evidence.clip_indices):
         return None
     if trace.question.needs_look is False:  # the overview shows it
         return None
+    shown = _shown_regions(trace)
+    if evidence.clip_indices:
+        return set(evidence.clip_indices) <= {one.clip_index for one in shown}
     if evidence.frames:
-        frames = {p.frame for observation in trace.executed for p in observation.pictures}
-        return set(evidence.frames) <= frames
+        return set(evidence.frames) <= {one.frame for one in shown}
     crops = _crops(trace, evidence)
     return all(
         any(crop.intersection(box) >= HIT_SHARE * box.area for crop in crops)
@@ -70,10 +73,21 @@ def _crops(trace: Trace, evidence: Evidence) -> list[Box]:
     if source is None:
         return []
     return [
-        picture.box
+        one.box
+        for one in _shown_regions(trace)
+        if (one.medium, one.frame, one.clip_index) == (source.medium, source.frame, None)
+    ]
+
+
+def _shown_regions(trace: Trace) -> list[PictureRegion]:
+    """Return all regions that executed operations showed, or whose pixels gave their text."""
+    return [
+        region
         for observation in trace.executed
-        for picture in observation.pictures
-        if (picture.medium, picture.frame) == (source.medium, source.frame)
+        for region in (
+            *(region for picture in observation.pictures for region in picture.regions),
+            *observation.examined,
+        )
     ]
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.api import Messages
+from pixel_reasoner.rollout.budgets import open_context
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import PixelBudgets, RolloutConfig
@@ -45,13 +46,7 @@ class ChatRollout(Rollout):
     def messages(self) -> Messages:
         """Return the conversation so far as chat messages with pixels."""
         messages = super().messages()
-        if not self.system:
-            return messages
-        part = {"type": "text", "text": self.system}
-        if messages and messages[0]["role"] == "system":
-            content = [*messages[0]["content"], {"type": "text", "text": "\n\n"}, part]
-            return [{"role": "system", "content": content}, *messages[1:]]
-        return [{"role": "system", "content": [part]}, *messages]
+        return self.dialect.with_system(messages, self.system) if self.system else messages
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ class Opening:
         first = self.exchanges[0]
         question = Question(id=self.id, text=first.text, media=first.items)
         budgets = self.prompt.budgets or get_dialect(self.prompt.dialect).budgets
-        context = cache.open(question, budgets, self.config.media)
+        context = open_context(cache, question, budgets, self.config)
         rollout: Rollout = ChatRollout(question, self.prompt, self.config, context)
         assert isinstance(rollout, ChatRollout)
         rollout.system = self.system

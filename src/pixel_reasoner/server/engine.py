@@ -13,9 +13,13 @@ from pixel_reasoner.models.api import CacheUsage, GenerationModel
 from pixel_reasoner.models.http_errors import RequestFailed
 from pixel_reasoner.rollout.request import RolloutHandle, RolloutRequest
 from pixel_reasoner.rollout.scheduler import RolloutScheduler, share_scheduler
+from pixel_reasoner.rollout.strategies import SINGLE, check_strategy
+from pixel_reasoner.rollout.strategies.handle import StrategyRunner
+from pixel_reasoner.rollout.strategies.session import Scope
 from pixel_reasoner.schema.question import MediaItem
-from pixel_reasoner.schema.settings import SamplingParams
+from pixel_reasoner.schema.settings import RolloutConfig, SamplingParams
 from pixel_reasoner.schema.trace import StopReason, Trace
+from pixel_reasoner.scoring.confidence import load_calibration
 from pixel_reasoner.server.chat import ChatJob, budgets_of
 from pixel_reasoner.server.conversation import (
     ConversationMemory,
@@ -88,6 +92,7 @@ class RolloutEngine:
         share_scheduler(model, self.scheduler)  # with the MCP server
         self.memory = ConversationMemory(settings.max_kept_px, self.scheduler.release)
         self.scheduler.observers.append(RolloutTimes(metrics))
+        self.strategies = _strategies(self.scheduler, settings)
         if self.scheduler.cache_usage is not None:
             metrics.track_cache(self._cache_usage)
 
@@ -97,6 +102,8 @@ class RolloutEngine:
 
     def close(self) -> None:
         """Cancel all rollouts and close the model."""
+        if self.strategies is not None:
+            self.strategies.close()
         self.scheduler.close()
         close = getattr(self.model, "close", None)
         if close is not None:
@@ -210,8 +217,22 @@ class RolloutEngine:
             keep=index == 0 and not is_fast,
             open_rollout=opening,
         )
+        if self.strategies is not None and opening.question.media and not is_fast:
+            return self.strategies.submit(
+                replace(request, keep=False, config=self._sampled(opening.config)),
+                Scope(lambda config: replace(opening, config=config)),
+            )
         kept = self._find(opening) if index == 0 else None
         return self._continue(request, opening, kept) if kept else self.scheduler.submit(request)
+
+    def _sampled(self, config: RolloutConfig) -> RolloutConfig:
+        """Return the configuration of a strategy. One that compares samples never runs at temperature 0."""
+        assert self.strategies is not None, "the server has a strategy"
+        if config.sampling.temperature or not self.strategies.spec.is_sampled:
+            return config
+        temperature = self.settings.config.sampling.temperature
+        sampling = config.sampling.model_copy(update={"temperature": temperature})
+        return config.model_copy(update={"sampling": sampling})
 
     def _continue(self, request: RolloutRequest, opening: Opening, kept: Kept) -> RolloutHandle:
         """Continue a kept conversation: in its session the first time, otherwise as a fork."""
@@ -267,6 +288,19 @@ class RolloutEngine:
     def num_waiting(self) -> int:
         """Rollouts that wait for others to end."""
         return max(0, self.scheduler.num_unfinished - self.settings.max_running)
+
+
+def _strategies(scheduler: RolloutScheduler, settings: ServerSettings) -> StrategyRunner | None:
+    """Return the runner of the strategy of the server; None for single rollouts.
+
+    Raises:
+        UsageError: a strategy that cannot be used.
+    """
+    spec = check_strategy(settings.strategy, settings.config, settings.calibration)
+    if spec.name == SINGLE:
+        return None
+    fitted = load_calibration(settings.calibration) if settings.calibration else None
+    return StrategyRunner(scheduler, spec, fitted, settings.max_running)
 
 
 def _trace(run: Run) -> Trace:

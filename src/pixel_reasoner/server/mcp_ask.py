@@ -353,7 +353,7 @@ class Asker:
             if frame is not None:
                 frame += 1 - first_frames[picture.medium]
             view = View(media[picture.medium], frame, picture.box)
-            shows_region = not picture.transforms
+            shows_region = picture.is_plain_region
             region = {
                 "media": view.media.handle,
                 "frame": frame,

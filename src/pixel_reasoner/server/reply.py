@@ -19,6 +19,7 @@ from pixel_reasoner.schema.trace import (
     Trace,
     Turn,
 )
+from pixel_reasoner.scoring.confidence import trace_confidence
 from pixel_reasoner.server.settings import ReasoningField
 
 SEPARATOR = "\n\n"
@@ -155,6 +156,14 @@ def with_reasoning(reply: Reply, field: ReasoningField) -> dict[str, Any]:
 
 def count_usage(trace: Trace, budgets: PixelBudgets) -> Usage:
     """Return the usage of a rollout. Picture tokens are computed from the sizes of pictures in the prompt."""
+    if trace.strategy is not None:
+        cost = trace.strategy.usage
+        return Usage(
+            prompt_tokens=cost.prompt_tokens,
+            completion_tokens=cost.new_tokens,
+            picture_tokens=cost.visual_tokens,
+            num_operations=len(trace.executed),
+        )
     turns = trace.turns
     new = [turn.num_new_tokens or 0 for turn in turns]
     last = next((turn.num_prompt_tokens for turn in reversed(turns) if turn.num_prompt_tokens), 0)
@@ -181,6 +190,11 @@ def extra_object(trace_id: str, trace: Trace, *, steps: bool) -> dict[str, Any]:
         "stop": trace.stop.value,
         "num_operations": len(trace.executed),
     }
+    if trace.strategy is not None:
+        extra["strategy"] = trace.strategy.name
+        extra["num_rollouts"] = trace.strategy.usage.num_rollouts
+        confidence = trace_confidence(trace)
+        extra["confidence"] = None if confidence is None else round(confidence, 4)
     if not steps:
         return extra
     listed = [

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from pixel_reasoner.media.worker_pool import WorkerLimits
+from pixel_reasoner.rollout.strategies import SINGLE
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import MediaLimits, RolloutConfig
 
@@ -65,6 +66,10 @@ class ServerSettings(Record):
     reasoning_field: ReasoningField = ReasoningField.REASONING_CONTENT
     config: RolloutConfig = RolloutConfig(media=SERVER_MEDIA_LIMITS)
     """operations, limits and sampling of requests that do not state them"""
+    strategy: str = SINGLE
+    """how rollouts become one answer to a question with pictures: its name, and options as `NAME:key=value,key=value`"""
+    calibration: Path | None = None
+    """file that calibrates the confidence of the strategy"""
 
     max_running: PositiveInt = 64
     """rollouts in progress"""

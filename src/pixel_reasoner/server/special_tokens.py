@@ -13,10 +13,13 @@ from typing import Any
 _BREAK = "\u200b"
 _COMMON = (
     r"<\|[^<>|\s]{1,64}\|>",
+    r"<\|[^<>|\s]{1,64}>",
+    r"<[^<>|\s/]{1,64}\|>",
     r"<｜[^<>｜]{1,64}｜>",
+    r"\]<\][^\[\]<>]{1,32}\[>\[|\]~!?b[\[\]]|\[e~\[|◁/?think▷",
     r"</?(?:s|bos|eos|pad|unk|image|video|audio|img|img_context|image_soft_token|start_of_image|end_of_image|"
     r"start_of_turn|end_of_turn|image_placeholder|fake_token_around_image|tool_call|tool_response)>",
-    r"\[/?(?:INST|IMG|IMG_BREAK|IMG_END|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]",
+    r"\[/?(?:INST|IMG|IMG_BREAK|IMG_END|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|ARGS|THINK)\]",
 )
 
 

@@ -63,6 +63,8 @@ class Source(Record):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    rows_in_workers: ClassVar[bool] = False
+    """whether `rows` is expensive, so that synthesis calls it in its workers; ids of rows must then be unique by themselves"""
 
     def units(self, folder: Path) -> Iterator[Any]:
         """Yield the units in order."""

@@ -158,8 +158,8 @@ def scene_questions(
     from pixel_reasoner.world import all_questions
 
     questions = list(all_questions(scene, media_item))
-    visual = [question for question in questions if question.needs_look]
-    overviews = [question for question in questions if not question.needs_look]
+    visual = [question for question in questions if question.needs_look is not False]
+    overviews = [question for question in questions if question.needs_look is False]
     # A scene has few details, so their number determines the share.
     num_visual = min(len(visual), _rounded(count * (1 - overview_share), rng))
     wanted = num_visual * overview_share / (1 - overview_share) if overview_share < 1 else count

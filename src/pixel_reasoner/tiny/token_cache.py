@@ -23,7 +23,7 @@ from pixel_reasoner.files import atomic_path
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.question import with_media_root
-from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.schema.trace import Picture, Trace
 from pixel_reasoner.tiny.labels import CELL_PX
 from pixel_reasoner.tiny.tower import embed
 
@@ -162,13 +162,19 @@ def _scene_pictures(lines: list[str], folder: Path) -> tuple[list[np.ndarray], l
             question = with_media_root(trace.question, folder)
             opened = MediaContext.of_trace(trace.model_copy(update={"question": question}))
         context = opened.replay(trace)
-        keys = [(one.frame, one.box, one.seen_px) for one in context.pictures]
+        keys = [_picture_key(one) for one in context.pictures]
         for number, key in enumerate(keys, start=1):
             if key not in numbers:
                 numbers[key] = len(pictures)
                 pictures.append(np.asarray(context.view(number)))
         of_traces.append([numbers[key] for key in keys])
     return pictures, of_traces
+
+
+def _picture_key(picture: Picture) -> tuple[object, ...]:
+    """Return what determines the pixels of a picture, besides the media of its trace."""
+    more = "" if picture.is_plain_region else picture.model_dump_json(exclude={"number", "parent"})
+    return picture.frame, picture.box, picture.seen_px, more
 
 
 def _parse_scene(line: str) -> tuple[str, str]:

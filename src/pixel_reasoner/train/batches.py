@@ -9,9 +9,10 @@ import torch
 from trl.trainer.utils import pad
 
 from pixel_reasoner.media.cache import MediaCache
+from pixel_reasoner.models.processor_inputs import ProcessorInputs
 from pixel_reasoner.schema.settings import MediaLimits, PixelBudgets
 from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.train.rollouts.generator import token_type_ids_name
+from pixel_reasoner.train.picture_inputs import PICTURE_NAMES
 from pixel_reasoner.train.samples import RolloutSample, TokenSequence
 from pixel_reasoner.train.sharding.blank_pictures import BlankPicture
 
@@ -21,7 +22,6 @@ class BatchBuilder:
 
     Args:
         processor: processor of the model.
-        image_token_id: placeholder token of a visual token.
         budgets: pixel budgets of the model.
         limits: media limits.
         max_open_media: maximum number of open media items.
@@ -31,14 +31,13 @@ class BatchBuilder:
     def __init__(
         self,
         processor: Any,
-        image_token_id: int,
         budgets: PixelBudgets,
         limits: MediaLimits,
         max_open_media: int = 32,
         *,
         add_blank: bool = False,
     ) -> None:
-        self.processor, self.image_token_id = processor, image_token_id
+        self.processor, self.inputs = processor, ProcessorInputs(processor)
         self.budgets, self.limits = budgets, limits
         self.contexts = MediaCache(max_open_media)
         self.blank = BlankPicture(processor) if add_blank else None
@@ -56,7 +55,7 @@ class BatchBuilder:
         """Return the tensors of sequences, with prompts padded on the left and completions on the right.
 
         Returns:
-            (rows, tokens) ids, masks and per-token values; pixels of all pictures in order; `num_images` per row.
+            (rows, tokens) ids, masks and per-token values; pixels of all pictures in order; `picture_names`.
         """
         fill = self.processor.tokenizer.pad_token_id
         prompts = [one.prompt_ids.long() for one in sequences]
@@ -82,19 +81,20 @@ class BatchBuilder:
         pictures = [
             self._pictures(one, trace) for one, trace in zip(sequences, traces, strict=True)
         ]
-        flat = [picture for some in pictures for picture in some]
-        if not flat:
+        if not any(pictures):
             return self._blank_inputs(batch)
+        return _named(self.inputs.picture_tensors(pictures) | self._per_token_inputs(batch))
+
+    def _per_token_inputs(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return (rows, tokens) inputs that mark visual tokens; none for families without."""
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-        inputs = dict(self.processor.image_processor(images=flat, return_tensors="pt"))
-        inputs[token_type_ids_name(inputs)] = (ids == self.image_token_id).long()
-        inputs["num_images"] = [len(some) for some in pictures]
-        return inputs
+        found = self.inputs.per_token_inputs(ids)
+        return {name: torch.tensor(rows) for name, rows in found.items()}
 
     def _blank_inputs(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return a batch without pictures with a blank one after the last completion; nothing if none is needed."""
         if self.blank is None:
-            return {}
+            return _named(self._per_token_inputs(batch))
         rows, length = batch["completion_ids"].shape
         names = [
             name
@@ -104,14 +104,17 @@ class BatchBuilder:
         fill = self.processor.tokenizer.pad_token_id
         names = ["completion_ids", *(name for name in names if name != "completion_ids")]
         longer = self.blank.append(batch, {"completion_ids": fill}, names)
-        ids = torch.cat([batch["prompt_ids"], longer["completion_ids"]], dim=1)
-        longer[token_type_ids_name(longer)] = (ids == self.image_token_id).long()
-        longer["num_images"] = [0] * (rows - 1) + [1]
-        return longer
+        inputs = _named(self.blank.pixels | self._per_token_inputs(longer))
+        return longer | inputs
 
     def _pictures(self, sequence: TokenSequence, trace: Trace) -> list[Any]:
         context = self.contexts.open(trace.question, self.budgets, self.limits).replay(trace)
         return [context.view(number) for number in range(1, sequence.num_pictures + 1)]
+
+
+def _named(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return picture inputs of a batch with their names, so that the trainer passes them to the model."""
+    return {**inputs, PICTURE_NAMES: tuple(inputs)}
 
 
 def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -76,7 +76,8 @@ class ValidationCallback(TrainerCallback):
         was_training = weights.training
         model = LocalModel.of(weights, self.processor, self.settings)
         out = Path(self.run.out) / "samples"
-        config = RolloutConfig(sampling=SamplingParams(max_new_tokens=128))
+        sampling = SamplingParams(max_new_tokens=128)
+        config = RolloutConfig(operations=self.run.operations, sampling=sampling)
         metrics: dict[str, float] = {}
         traces: list[Trace] = []
         for family in self.run.ask_families:

@@ -19,17 +19,19 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Self, get_args
+from typing import Any, NamedTuple, Self
 
 from pixel_reasoner.deprecated import new_keys
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.files import reason
 from pixel_reasoner.models.folder import BUNDLED_MODELS
+from pixel_reasoner.operations.registry import OperationSet
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.scoring.rewards import RewardConfig
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.trl_limits import check_options
 from pixel_reasoner.train.vllm.options import VllmOptions, check_vllm
-from pixel_reasoner.world import Family
+from pixel_reasoner.world import FAMILIES
 
 _SFT_MANAGED = {
     "output_dir": "out",
@@ -113,8 +115,10 @@ class SftRun:
     """steps between two validations (the model answers questions); 0: only at the end"""
     ask_count: int = 0
     """number of PixelWorld validation questions per family; 0: none"""
-    ask_families: tuple[str, ...] = get_args(Family)
+    ask_families: tuple[str, ...] = FAMILIES
     """PixelWorld families of these questions"""
+    operations: tuple[str, ...] = DEFAULT_OPERATIONS
+    """names of the operations that the model may use: in the questions of a validation; traces have their own"""
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     """measurement of the run, under `[monitor]`"""
     trl: dict[str, Any] = field(default_factory=dict)
@@ -127,6 +131,7 @@ class SftRun:
                 raise _wrong(f"{name} of 0 or more", str(getattr(self, name)), "raise it")
         _check_lora(self)
         _check_asking(self)
+        _check_operations(self.operations)
         _check_sharding(self)
         if self.batch_size and "gradient_accumulation_steps" in self.trl:
             raise _wrong(
@@ -212,8 +217,10 @@ class RlRun:
     """steps between two validations; 0: only at the end"""
     ask_count: int = 0
     """number of PixelWorld validation questions per family; 0: none"""
-    ask_families: tuple[str, ...] = get_args(Family)
+    ask_families: tuple[str, ...] = FAMILIES
     """PixelWorld families of these questions"""
+    operations: tuple[str, ...] = DEFAULT_OPERATIONS
+    """names of the operations that the model may use: in rollouts and validations"""
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     """measurement of the run, under `[monitor]`"""
     vllm: VllmOptions | None = None
@@ -234,6 +241,7 @@ class RlRun:
         self._check_batch_sizes()
         _check_lora(self)
         _check_asking(self)
+        _check_operations(self.operations)
         _check_sharding(self)
         _check_trl(self.trl, _RL_MANAGED)
         is_async = bool(self.max_staleness)
@@ -421,6 +429,12 @@ def _check_lora(run: SftRun | RlRun) -> None:
 def _check_asking(run: SftRun | RlRun) -> None:
     if run.ask_every and not run.ask_count:
         raise _wrong("ask_count with ask_every", "none", "set ask_count, for example to 50")
+
+
+def _check_operations(names: tuple[str, ...]) -> None:
+    """Fail on an unknown operation, or on one whose packages are missing, before a model is loaded."""
+    for spec in OperationSet.of(names):
+        spec.check_available()
 
 
 def _check_sharding(run: SftRun | RlRun) -> None:

@@ -164,7 +164,7 @@ class ModuleGroups(NamedTuple):
             module.requires_grad_(requires_grad=False)
 
 
-_VISION = ("visual", "vision_tower", "vision_model")
+_VISION = ("visual", "vision_tower", "vision_model", "embed_vision", "embed_tokens_extend")
 _PROJECTOR = ("multi_modal_projector", "connector", "embed_vision", "aligner", "projector")
 _PROJECTOR_IN_VISION = ("merger", "deepstack_merger_list")
 _LANGUAGE = ("language_model", "text_model")
@@ -183,6 +183,8 @@ def module_groups(model: Any) -> ModuleGroups:
     """
     body = model.model if hasattr(model, "model") else model
     vision, language = _first(body, _VISION), _first(body, _LANGUAGE)
+    if language is None and hasattr(body, "layers"):
+        language = body  # the decoder of Phi-4 contains its vision tower
     if vision is None or language is None:
         missing = "vision tower" if vision is None else "language model"
         known = _VISION if vision is None else _LANGUAGE

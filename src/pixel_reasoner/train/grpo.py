@@ -23,6 +23,7 @@ from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import EndpointError, PixelReasonerError
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.folder import FolderSettings
+from pixel_reasoner.models.patches import without_unused_logit_scale
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import (
     ModelInfo,
@@ -39,6 +40,7 @@ from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.folder import CheckpointErrorsMixin, checkpoint_errors
 from pixel_reasoner.train.model_card import ModelCardMixin
 from pixel_reasoner.train.monitor.throughput import ThroughputMixin
+from pixel_reasoner.train.picture_inputs import PictureInputsMixin, suppress_placeholders
 from pixel_reasoner.train.replay_buffer import ReplayBuffer, selective_replay, split_micro_batches
 from pixel_reasoner.train.rewards_table import (
     GroupRewards,
@@ -84,7 +86,12 @@ LOGPROB_DIFFERENCE = "sampling/sampling_logp_difference/mean"
 
 
 class PixelReasonerTrainer(
-    ShardedHeadMixin, ThroughputMixin, CheckpointErrorsMixin, ModelCardMixin, GRPOTrainer
+    ShardedHeadMixin,
+    ThroughputMixin,
+    CheckpointErrorsMixin,
+    ModelCardMixin,
+    PictureInputsMixin,
+    GRPOTrainer,
 ):
     """`GRPOTrainer` on rollouts with visual operations.
 
@@ -125,13 +132,14 @@ class PixelReasonerTrainer(
         self._uses_sampled_logprobs = False
         self._corrects_sampling = run.max_staleness > 0 or vllm is not None
         """whether the loss has TRL's importance-sampling correction: rollouts are of another policy than the trained one"""
-        _suppress_placeholders(trl["args"], trl["model"].config)
+        suppress_placeholders(trl["args"], trl["model"].config)
         _disable_response_parsing(trl["processing_class"].tokenizer)
-        super().__init__(
-            reward_funcs=[_placeholder(name) for name in self.reward_table.term_names],
-            rollout_func=self._generate_rollouts,
-            **trl,
-        )
+        with without_unused_logit_scale(trl["model"].config):
+            super().__init__(
+                reward_funcs=[_placeholder(name) for name in self.reward_table.term_names],
+                rollout_func=self._generate_rollouts,
+                **trl,
+            )
         budgets = model_settings.budgets or get_dialect(model_settings.dialect).budgets
         self._settings = _run_settings(self, budgets)
         self.publisher = WeightPublisher(self, run, vllm) if vllm is not None else None
@@ -140,14 +148,13 @@ class PixelReasonerTrainer(
             self.vllm_generation, self._last_loaded_step = self.publisher, -1  # TRL's hook
         self.batches = BatchBuilder(
             self.processing_class,
-            self._image_pad_token_id,
             budgets,
             config.media,
             add_blank=run.sharding in NEEDS_BLANK,
         )
         self.generator = RolloutGenerator(
             self._turn_source(),
-            PromptEncoder(self.processing_class, self.eos_token_ids, self.chat_template_kwargs),
+            self._prompt_encoder(),
             model_settings,
             config,
             MediaCache(max_entries=32),
@@ -156,6 +163,14 @@ class PixelReasonerTrainer(
         if self._corrects_sampling:
             self.use_vllm = True  # TRL's correction and its hook for weights depend on it
         self._async = async_rollouts(self) if run.max_staleness else None
+
+    def _prompt_encoder(self) -> PromptEncoder:
+        return PromptEncoder(
+            self.processing_class,
+            self.eos_token_ids,
+            self.chat_template_kwargs,
+            get_dialect(self.model_settings.dialect).special_tokens,
+        )
 
     def _turn_source(self) -> TurnSource:
         if self.publisher is not None:
@@ -387,14 +402,13 @@ class PixelReasonerTrainer(
     def _logprobs_of_batch(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
         prompt_ids, completion_ids = batch.pop("prompt_ids"), batch.pop("completion_ids")
         masks = [batch.pop("prompt_mask"), batch.pop("completion_mask")]
-        del batch["tool_mask"]
-        logprobs, _, _ = super()._get_per_token_logps_and_entropies(
-            model,
-            torch.cat([prompt_ids, completion_ids], dim=1),
-            torch.cat(masks, dim=1),
-            completion_ids.size(1),
-            **batch,
-        )
+        with self._pictures_of(batch):
+            logprobs, _, _ = super()._get_per_token_logps_and_entropies(
+                model,
+                torch.cat([prompt_ids, completion_ids], dim=1),
+                torch.cat(masks, dim=1),
+                completion_ids.size(1),
+            )
         found: torch.Tensor = logprobs
         return found
 
@@ -467,14 +481,6 @@ def _run_settings(trainer: PixelReasonerTrainer, budgets: PixelBudgets) -> RunSe
 def _max_context(model: Any, vllm: ServerInfo | None) -> int:
     limit: int = model.config.get_text_config().max_position_embeddings
     return limit if vllm is None else min(limit, vllm.max_model_len)
-
-
-def _suppress_placeholders(args: Any, config: Any) -> None:
-    """Suppress generated image and video placeholders: the next turn would need pixels that do not exist."""
-    options = args.generation_kwargs or {}
-    ids = [getattr(config, f"{kind}_token_id", None) for kind in ("image", "video")]
-    suppressed = [*options.get("suppress_tokens", ()), *(one for one in ids if one is not None)]
-    args.generation_kwargs = {**options, "suppress_tokens": suppressed}
 
 
 def _disable_response_parsing(tokenizer: Any) -> None:

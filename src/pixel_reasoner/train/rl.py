@@ -174,6 +174,7 @@ def _add_callbacks(
 def rollout_config(run: RlRun) -> RolloutConfig:
     """Return the rollout configuration of training, the same type as for `ask`."""
     return RolloutConfig(
+        operations=run.operations,
         limits=RolloutLimits(max_turns=run.max_turns, max_pictures=NO_LIMIT),
         sampling=SamplingParams(
             max_new_tokens=run.max_new_tokens,

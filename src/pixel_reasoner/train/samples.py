@@ -12,13 +12,16 @@ the tokens of every turn exactly once: as context of a later turn they are part 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 
+from pixel_reasoner.dialects import call_marks
 from pixel_reasoner.models.api import Messages, collect_images
+from pixel_reasoner.models.local_text import TokenDecoder
+from pixel_reasoner.models.processor_inputs import ProcessorInputs, num_grid_tokens
 from pixel_reasoner.schema.trace import Trace
 
 
@@ -117,19 +120,23 @@ class PromptEncoder:
         processor: processor of the model.
         end_tokens: token ids that end a turn.
         template_options: keyword arguments of the chat template.
+        kept_special_tokens: special tokens that are part of the text of a turn, such as the tags of calls.
     """
 
     def __init__(
-        self, processor: Any, end_tokens: Sequence[int], template_options: dict[str, Any]
+        self,
+        processor: Any,
+        end_tokens: Sequence[int],
+        template_options: dict[str, Any],
+        kept_special_tokens: Iterable[str] = (),
     ) -> None:
         self.processor = processor
+        self.inputs = ProcessorInputs(processor)
         self.tokenizer = processor.tokenizer
         self.end_tokens = frozenset(end_tokens)
         self.template_options = template_options
-        image_processor = processor.image_processor
-        self._counts_patches = hasattr(image_processor, "get_number_of_image_patches") and hasattr(
-            image_processor, "merge_size"
-        )
+        kept = call_marks() | frozenset(kept_special_tokens)
+        self._decode = TokenDecoder(self.tokenizer, kept)
 
     def render(self, messages: Messages) -> str:
         """Return the prompt text of a conversation."""
@@ -139,20 +146,38 @@ class PromptEncoder:
         return rendered[0]
 
     def encode(self, text: str, pictures: Sequence[Any]) -> list[int]:
-        """Return the token ids of a text with placeholders for these pictures."""
-        if not pictures or self._counts_patches:
+        """Return the token ids of a prompt with placeholders for these pictures."""
+        if self.inputs.has_patch_grid:
             return self._expand(self._tokenize(text), pictures)
-        # For families with another count of visual tokens, the processor inserts placeholders and scales pixels.
-        inputs = self.processor(text=[text], images=list(pictures), add_special_tokens=False)
-        return list(inputs["input_ids"][0])
+        return self.inputs.token_ids(text, pictures)
+
+    def extend(
+        self, known: tuple[str, Sequence[Any]], text: str, pictures: Sequence[Any]
+    ) -> list[int] | None:
+        """Return the token ids that a longer conversation appends; None if it changes those of the conversation so far.
+
+        Some families number the pictures of a prompt, or encode a picture differently if another one follows.
+
+        Args:
+            known: text and pictures of the conversation so far.
+            text: text of the longer conversation, which starts with the known text.
+            pictures: its pictures, which start with the known ones.
+        """
+        known_text, known_pictures = known
+        new_text, new_pictures = text[len(known_text) :], pictures[len(known_pictures) :]
+        if not new_pictures:
+            return self._tokenize(new_text)
+        if self.inputs.has_patch_grid:
+            return self._expand(self._tokenize(new_text), new_pictures)
+        before, after = (
+            self.inputs.token_ids(known_text, known_pictures),
+            self.encode(text, pictures),
+        )
+        return after[len(before) :] if after[: len(before)] == before else None
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of generated token ids, without the end token."""
-        kept = ids[:-1] if self.is_ended(ids) else ids
-        text: str = self.tokenizer.decode(
-            kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
+        return self._decode(list(ids[:-1] if self.is_ended(ids) else ids))
 
     def is_ended(self, ids: Sequence[int]) -> bool:
         """Return whether the last token ends a turn."""
@@ -173,11 +198,7 @@ class PromptEncoder:
         for token in ids:
             repeats = 1
             if token == placeholder:
-                image = next(remaining)
-                # Before transformers 5.18 the last argument is not optional.
-                size = (image.height, image.width)
-                patches = image_processor.get_number_of_image_patches(*size, {})
-                repeats = patches // image_processor.merge_size**2
+                repeats = num_grid_tokens(image_processor, next(remaining).size)
             expanded += [token] * repeats
         return expanded
 
@@ -197,12 +218,13 @@ class ConversationTokens:
     def next_prompt(self, messages: Messages) -> TurnPrompt:
         """Return the input of the next turn. Only `accept` changes the state."""
         text, pictures = self.encoder.render(messages), tuple(collect_images(messages))
-        if not self._is_extended_by(text, pictures):
+        new_ids = None
+        if self._is_extended_by(text, pictures):
+            new_ids = self.encoder.extend((self._text, self._pictures), text, pictures)
+        if new_ids is None:
             ids = self.encoder.encode(text, pictures)
             return TurnPrompt(ids, len(ids), pictures, text)
         current = self.sequences[-1].ids
-        new_text, new_pictures = text[len(self._text) :], pictures[len(self._pictures) :]
-        new_ids = self.encoder.encode(new_text, new_pictures)
         if self.encoder.is_ended(current) and self.encoder.is_ended(new_ids[:1]):
             new_ids = new_ids[1:]  # the template repeats the generated end token
         return TurnPrompt(current + new_ids, len(new_ids), pictures, text)

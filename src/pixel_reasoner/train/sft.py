@@ -39,6 +39,8 @@ from pixel_reasoner.files import TEMPORARY_PREFIX, atomic_path
 from pixel_reasoner.models.folder import FolderSettings, check_trained_world
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.models.patches import without_unused_logit_scale
+from pixel_reasoner.models.processor_inputs import ProcessorInputs
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.sources.pixelworld2 import world_of_question
@@ -75,7 +77,8 @@ class TraceTrainer(
 
     def __init__(self, *, run: SftRun, **trl: Any) -> None:
         self.run = run
-        super().__init__(**trl)
+        with without_unused_logit_scale(trl["model"].config):
+            super().__init__(**trl)
 
 
 def train_sft(run: SftRun) -> Path:
@@ -133,8 +136,7 @@ def _build_trainer(
     train, evaluation = data
     processor = load_processor(source)
     _check_pad_token(args.pad_token, processor)
-    if not has_generation_markers(processor.chat_template):
-        processor.chat_template = get_training_chat_template(processor)
+    use_training_template(processor)
     render = partial(processor.apply_chat_template, tokenize=False)
     assert_template_keeps_thoughts(render, get_dialect(settings.dialect), source)
     collator = TraceCollator(
@@ -174,6 +176,18 @@ def _build_trainer(
     if run.ask_count:
         trainer.add_callback(ValidationCallback(run, processor, settings, trainer))
     return trainer, processor
+
+
+def use_training_template(processor: Any) -> None:
+    """Replace a chat template by TRL's version for training, which marks the turns, if there is one.
+
+    Without a version for training, `data.turn_mask` finds the turns.
+    """
+    template = processor.chat_template
+    # TRL raises any error for a template that it does not know, because it first renders a call with it.
+    with suppress(Exception):
+        if not has_generation_markers(template):
+            processor.chat_template = get_training_chat_template(processor) or template
 
 
 def _check_pad_token(token: str | None, processor: Any) -> None:
@@ -289,7 +303,7 @@ class TraceCollator:
         train_thoughts_before_mistakes: bool = True,
         add_blank: bool = False,
     ) -> None:
-        self.processor = processor
+        self.processor, self.inputs = processor, ProcessorInputs(processor)
         self.mask = mask
         self.train_thoughts = train_thoughts_before_mistakes
         self.blank = BlankPicture(processor) if add_blank else None
@@ -313,9 +327,9 @@ class TraceCollator:
             "images",
         }:  # per-token inputs
             batch[name] = _padded([row[name] for row in prepared], length, 0)
-        pictures = [picture for row in prepared for picture in row["images"]]
-        if pictures:
-            batch |= self.processor.image_processor(images=pictures, return_tensors="pt")
+        pictures = [row["images"] for row in prepared]
+        if any(pictures):
+            batch |= self.inputs.picture_tensors(pictures)
         elif self.blank is not None:
             fills = {"input_ids": pad, "labels": IGNORE}
             batch = self.blank.append(

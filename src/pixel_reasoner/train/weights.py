@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForMultimodalLM
 
 from pixel_reasoner.errors import ModelError
 from pixel_reasoner.files import atomic_folder, write_json
-from pixel_reasoner.models.engine import FAMILIES, unwrap_peft
+from pixel_reasoner.models.engine import unwrap_peft
 from pixel_reasoner.models.folder import FolderSettings
-from pixel_reasoner.models.patches import optimize_vision_encoder
+from pixel_reasoner.models.patches import (
+    add_names_for_trl,
+    has_qwen_vision,
+    optimize_vision_encoder,
+)
 from pixel_reasoner.text import visible
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.checkpoints import STATE, checkpoint_step, find_checkpoint_problem
@@ -40,11 +44,11 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
     smaller than the resolution of 16 bits and would be lost.
 
     Raises:
-        ModelError: the weights cannot be loaded, or the family's vision tower is unknown.
+        ModelError: the weights cannot be loaded, TRL cannot train the family, or its vision tower is unknown.
     """
     frozen = bf16 and run.lora_rank
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
+        model = AutoModelForMultimodalLM.from_pretrained(
             where,
             dtype=torch.bfloat16 if frozen else torch.float32,
             trust_remote_code=False,
@@ -56,7 +60,14 @@ def load_weights(where: str, run: Run, *, bf16: bool) -> Any:
             got=f"{where}: {lines[0][:300]}",
             fix="give another one as model",
         ) from error
+    if model.base_model is model:
+        raise ModelError(
+            expected="a model whose decoder is a module of its own, without the output head: TRL's losses need it",
+            got=f"{where}, whose decoder and output head are one module",
+            fix="train a model of another family",
+        )
     prepare_vision(model, run)
+    add_names_for_trl(model.config)
     return model
 
 
@@ -66,7 +77,7 @@ def prepare_vision(model: Any, run: Run) -> None:
     Raises:
         ModelError: the family's vision tower is unknown.
     """
-    if model.config.model_type in FAMILIES:
+    if has_qwen_vision(model):
         optimize_vision_encoder(model)
         if not run.train_vision:
             _run_without_gradients(distributed.module_groups(model).vision)
@@ -172,8 +183,7 @@ def gathered_model(trainer: Any) -> Any:
     if not distributed.is_main_process(trainer):
         return None
     copy = _copy_with(distributed.unwrap_model(trainer), state).to(trainer.accelerator.device)
-    if copy.config.model_type in FAMILIES:
-        optimize_vision_encoder(copy)
+    optimize_vision_encoder(copy)
     return copy.eval()
 
 
@@ -217,7 +227,7 @@ def empty_copy(model: Any) -> Any:
     base = unwrap_peft(model)
     config = type(base.config).from_dict(base.config.to_dict())  # without patched attention
     with torch.random.fork_rng(devices=[]), _without_zero_init():
-        copy = AutoModelForImageTextToText.from_config(config, dtype=base.dtype)
+        copy = AutoModelForMultimodalLM.from_config(config, dtype=base.dtype)
         copy.generation_config = base.generation_config
         if _is_lora(model):
             from peft import get_peft_model

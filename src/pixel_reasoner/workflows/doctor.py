@@ -59,6 +59,7 @@ EXTRAS = {
         ("pypdfium2", "pi_heif", "scenedetect", "pyarrow"),
         "survey: PDF, HEIC, --shots, rows.parquet",
     ),
+    "ocr": (("rapidocr", "onnxruntime"), "--operations read_text"),
     "released": (("math_verify",), "--scorer released"),
     "ray": (("ray",), "integrations.ray_data"),
 }
@@ -71,7 +72,7 @@ def diagnose(model: ModelSpec) -> Iterator[Finding]:
     """Yield the result of each check. A failed check does not stop the others.
 
     Args:
-        model: model to use; if it has `endpoints`, its servers are checked too.
+        model: model to use; if it has `endpoints`, its servers are checked too; if it is a folder, whether the engine runs it.
     """
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "versions": _versions,
@@ -85,6 +86,8 @@ def diagnose(model: ModelSpec) -> Iterator[Finding]:
         "commands": _extras,
         "plug-ins": _plugins,
     }
+    if not model.endpoints and model.name not in BUNDLED_MODELS and Path(model.name).is_dir():
+        checks["engine"] = lambda: _engine(Path(model.name))
     if model.endpoints:
         checks["endpoint"] = lambda: _endpoint(model)
     for subject, check in checks.items():
@@ -221,6 +224,17 @@ def _plugins() -> Iterator[Finding]:
     for kind, name, place, error in installed_plugins():
         status = Status.OK if error is None else Status.BROKEN
         yield Finding(f"{kind} {name}", status, place if error is None else str(error))
+
+
+def _engine(folder: Path) -> Iterator[Finding]:
+    """Yield whether the engine runs the model in a folder. Only its config is read."""
+    from pixel_reasoner.models.engine import fallback_note, folder_support
+
+    reason = folder_support(folder)
+    if reason is None:
+        yield Finding("engine", Status.OK, f"runs {folder}")
+    else:
+        yield Finding("engine", Status.MISSING, fallback_note(reason))
 
 
 def _endpoint(model: ModelSpec) -> Iterator[Finding]:

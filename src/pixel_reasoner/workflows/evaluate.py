@@ -16,12 +16,15 @@ from pixel_reasoner.evals.benchmark import row_counts, select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
 from pixel_reasoner.evals.benchmarks.neutral import read_jsonl
 from pixel_reasoner.evals.controls import evaluate_controls
+from pixel_reasoner.evals.forced import num_forced
 from pixel_reasoner.evals.run import (
     Evaluation,
     evaluate as evaluate_plan,
     evaluate_compared,
+    evaluate_forced,
     evaluate_perturbed,
     task_settings,
+    write_calibration,
 )
 from pixel_reasoner.evals.stats import is_correct
 from pixel_reasoner.media.remote_media import remote_version
@@ -30,14 +33,15 @@ from pixel_reasoner.models.folder import check_trained_world
 from pixel_reasoner.models.hub import is_hub_id, local_dataset
 from pixel_reasoner.models.spec import ModelSpec
 from pixel_reasoner.rollout.controls import control_config
-from pixel_reasoner.rollout.strategies import SINGLE, check_strategy
+from pixel_reasoner.rollout.strategies import SINGLE, check_strategy, parse_strategy
 from pixel_reasoner.runs.cache import ResponseCache
-from pixel_reasoner.runs.folder import check_run_settings
+from pixel_reasoner.runs.folder import check_run_settings, load_run
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.media_url import allow_media_urls, check_local, is_url
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import Control, RolloutConfig
 from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.scoring.confidence import load_calibration
 from pixel_reasoner.scoring.grading import Scorer
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.world import WorldSpec
@@ -97,11 +101,17 @@ class EvalSpec:
     """whether correct questions are asked again with an off-target first crop"""
     controls: tuple[Control, ...] = ()
     """control conditions under which the questions are asked again (`evals.controls`)"""
+    forced_answers: bool = False
+    """whether an answer is forced before and after each call, to measure which operations help and hurt"""
     cache: Path | None = None
     """response cache file that several runs share"""
     batch_size: int = 16
     strategy: str = SINGLE
-    """how rollouts become one answer: a name in `rollout.strategies`"""
+    """how rollouts become one answer: a name in `rollout.strategies`, with options as `NAME:key=value,key=value`"""
+    calibration: Path | None = None
+    """file that calibrates the confidence of the strategy"""
+    fit_calibration: Path | None = None
+    """file for a calibration that is fitted on the grades of this run"""
 
     def __post_init__(self) -> None:
         if self.controls and self.strategy != SINGLE:
@@ -112,9 +122,10 @@ class EvalSpec:
             )
         for control in self.controls:
             control_config(self.config, control)
-        if (self.compare or self.perturb) and not self.config.operations:
+        needs_operations = self.compare or self.perturb or self.forced_answers
+        if needs_operations and not self.config.operations:
             raise UsageError(
-                expected="--compare and --disturb with operations",
+                expected="--compare, --disturb and --forced-answers with operations",
                 got="one of them and --no-operations",
                 fix="leave out --no-operations",
             )
@@ -123,6 +134,12 @@ class EvalSpec:
                 expected="a temperature above 0 for several samples",
                 got=f"--samples {self.samples} at temperature 0, which gives the same answer each time",
                 fix="add --temperature 0.7, or leave out --samples",
+            )
+        if self.fit_calibration is not None and self.strategy == SINGLE:
+            raise UsageError(
+                expected="--fit-calibration with a strategy that records its confidence, such as majority_vote",
+                got=f"--strategy {SINGLE}",
+                fix="name one, or leave out --fit-calibration",
             )
         if self.cache is not None and self.strategy != SINGLE:
             raise UsageError(
@@ -166,12 +183,19 @@ def _evaluate(
     on_trace = _count_correct(progress, "asking", total * (1 + spec.compare), spec.scorer)
     run = evaluate_compared if spec.compare else evaluate_plan
     summary = run(plan, spec.out, on_trace)
+    if spec.fit_calibration is not None:
+        write_calibration(plan, spec.out, spec.fit_calibration)
     if spec.perturb:
         on_trace = _count_correct(progress, "disturbed", total, spec.scorer)
         summary = evaluate_perturbed(summary, plan, spec.out, on_trace)
     if spec.controls:
         on_trace = _count_correct(progress, "controls", total * len(spec.controls), spec.scorer)
         summary = evaluate_controls(summary, plan, spec.controls, spec.out, on_trace)
+    if spec.forced_answers:
+        num_answers = num_forced(load_run(spec.out))
+        update = progress.start("forced answers", num_answers)
+        answers = iter(range(1, num_answers + 1))
+        summary = evaluate_forced(summary, plan, spec.out, lambda: update(next(answers)))
     return summary
 
 
@@ -240,7 +264,7 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
     index, count = spec.shard
     task = _task(spec)
     # Before media are written and a model is loaded.
-    check_strategy(spec.strategy, spec.config)
+    check_strategy(spec.strategy, spec.config, spec.calibration)
     if model is None:
         if spec.benchmark == PIXELWORLD and not spec.other_world:
             fix = ", or measure it anyway with --other-world"
@@ -268,6 +292,7 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
         family_of=_get_family if spec.benchmark == PIXELWORLD else None,
         cache=ResponseCache(spec.cache) if spec.cache else None,
         strategy=spec.strategy,
+        calibration=spec.calibration,
     )
 
 
@@ -280,8 +305,11 @@ def _task(spec: EvalSpec) -> dict[str, Any]:
     index, count = spec.shard
     if count > 1:
         task["shard"] = f"{index + 1}/{count}"
-    if spec.strategy != SINGLE:
-        task["strategy"] = spec.strategy
+    strategy = parse_strategy(spec.strategy).text
+    if strategy != SINGLE:
+        task["strategy"] = strategy
+    if spec.calibration is not None:
+        task["calibration"] = load_calibration(spec.calibration).fingerprint
     return dict(json.loads(json.dumps(task)))
 
 

@@ -16,32 +16,39 @@ from pixel_reasoner.data.synth import (
     MapUnits,
     SynthSettings,
     Unit,
-    pending_media_dir,
     scene_units,
     synthesize as write_traces,
 )
+from pixel_reasoner.data.unit_files import pending_media_dir
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.models.endpoint_url import read_key
+from pixel_reasoner.rollout.usable import usable_operations
 from pixel_reasoner.runs.media_folders import note_media_folders
 from pixel_reasoner.schema.media_url import allow_media_urls, check_local
 from pixel_reasoner.schema.question import Question, with_media_root
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.sources.base import (
     SOURCES,
     FileSource,
     QuestionSource,
+    Source,
     open_source,
     option_names,
 )
 from pixel_reasoner.sources.media_folders import data_folders, restricted_row
 from pixel_reasoner.sources.rows import Row, check_rows
+from pixel_reasoner.sources.text import DocumentSettings
+from pixel_reasoner.sources.units import SourceUnit
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.world import parse_families, prompt_settings
 from pixel_reasoner.workflows.world2 import WORLDS, world2_families
 
 PIXELWORLD = "pixelworld"
 REGION_SOURCE = "sa1b"
-_OPTIONS_OF_ROWS = ("box_unit", "box_format", "frame_base", "media_root")
 """source with regions and no questions"""
+TEXT_SOURCE = "text"
+"""source of documents and their text"""
+_OPTIONS_OF_ROWS = ("box_unit", "box_format", "frame_base", "media_root")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +87,12 @@ class SynthSpec:
     count: int = 1000
     """number of traces over all shards"""
     per_scene: int = 6
+    per_page: int = 6
+    """maximum number of questions about a page (text)"""
+    ocr: str = "auto"
+    """auto: pages without a text layer, if the extra `ocr` is installed; never; always (text)"""
+    legible_px: float = 12.0
+    """height of a line of text in a picture of the prompt, from which the model can read it (text)"""
     seed: int = 0
     shard: tuple[int, int] = (0, 1)
     """index (from 0) and number of shards"""
@@ -88,7 +101,7 @@ class SynthSpec:
     model: str = "tiny"
     """bundled model, model folder or dialect; it sets the format and pixel budgets of the traces"""
     text_share: float = 0.2667
-    """share of traces without an operation (PixelWorld)"""
+    """share of traces without an operation (PixelWorld, text)"""
     error_share: float = 0.05
     """share of traces with an operation that start with a rejected call"""
     mistakes: bool = True
@@ -110,6 +123,8 @@ class SynthSpec:
     media_root: str | None = None
     """URL that relative media paths of own rows are relative to; None: the folder of their file"""
     labeller: LabellerSpec = LabellerSpec()
+    operations: tuple[str, ...] = DEFAULT_OPERATIONS
+    """names of the enabled operations"""
 
 
 def synthesize(
@@ -188,6 +203,8 @@ def _settings(spec: SynthSpec) -> SynthSettings:
         min_side=spec.min_side,
         regions=spec.regions if spec.source == REGION_SOURCE else None,
         units_of_rows=_units_of_rows(spec) or None,
+        documents=_document_settings(spec) if spec.source == TEXT_SOURCE else None,
+        operations=usable_operations(dialect, spec.operations),
         labelling=labeller_settings(
             spec.source, labeller.urls, labeller.model, labeller.analysis, labeller.max_calls
         ),
@@ -218,14 +235,36 @@ def _units(spec: SynthSpec, settings: SynthSettings) -> Iterable[Unit]:
     options: dict[str, Any] = {**_units_of_rows(spec), **_data_option(spec)}
     if spec.source == REGION_SOURCE:
         options["regions"] = spec.regions
+    if settings.documents is not None:
+        options |= _document_options(settings)
     out = spec.out.absolute()
     source = open_source(spec.source, **options)
     folders = data_folders(spec.data.absolute()) if spec.data else ()
     allowed = (*folders, out, *(folder.absolute() for folder in spec.allow_media))
     note_media_folders(out, allowed)
     index, count = spec.shard
+    if isinstance(source, Source) and source.rows_in_workers:
+        units = (SourceUnit(source, unit, allowed) for unit in source.units(out))
+        return islice(units, index, None, count)
     rows = source.units(out) if isinstance(source, FileSource) else _generated_rows(source, out)
     return islice((_restricted(row, allowed) for row in rows), index, None, count)
+
+
+def _document_settings(spec: SynthSpec) -> DocumentSettings:
+    return DocumentSettings(per_page=spec.per_page, ocr=spec.ocr, legible_px=spec.legible_px)
+
+
+def _document_options(settings: SynthSettings) -> dict[str, Any]:
+    """Return the options of the source `text`."""
+    assert settings.documents is not None, "the source is `text`"
+    return {
+        **settings.documents.model_dump(exclude={"version"}),
+        "seed": settings.seed,
+        "text_share": settings.text_share,
+        "budgets": settings.budgets,
+        "margin": settings.margin,
+        "min_side": settings.min_side,
+    }
 
 
 def _generated_rows(source: QuestionSource, out: Path) -> Iterator[Row]:

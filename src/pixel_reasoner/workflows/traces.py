@@ -11,6 +11,7 @@ from pixel_reasoner.data.check import Verdict, check_traces
 from pixel_reasoner.data.encode import encode, mask_spans
 from pixel_reasoner.data.expert import classify_trace
 from pixel_reasoner.data.formats import export_message_list, export_trl, import_message_list
+from pixel_reasoner.data.question_rows import export_questions
 from pixel_reasoner.data.verl_rows import export_verl
 from pixel_reasoner.errors import InputError, UsageError, require_extra
 from pixel_reasoner.evals.run import load_run
@@ -27,6 +28,7 @@ WRITERS: dict[str, Callable[[Path, Path, Sequence[Path]], int]] = {
     "trl": export_trl,
     "message_list": export_message_list,
     "verl": export_verl,
+    "questions": export_questions,
 }
 """export format -> function that writes it and returns the number of rows"""
 

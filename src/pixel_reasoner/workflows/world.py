@@ -160,7 +160,7 @@ def prompt_settings(model: str) -> tuple[str, PixelBudgets]:
 
 
 def parse_families(text: str) -> tuple[Family, ...]:
-    """Return the families in a comma-separated list; `all` means all families.
+    """Return the families in a comma-separated list; `all` means all but those for single operations.
 
     Raises:
         UsageError: an unknown family.
@@ -169,9 +169,9 @@ def parse_families(text: str) -> tuple[Family, ...]:
     ('video', 'count')
     """
     names = FAMILIES if text == "all" else tuple(dict.fromkeys(text.split(",")))
-    if unknown := [name for name in names if name not in FAMILIES]:
+    if unknown := [name for name in names if name not in DEFAULTS]:
         raise UsageError(
-            expected=f"families of PixelWorld: {','.join(FAMILIES)}",
+            expected=f"families of PixelWorld: {','.join(DEFAULTS)}",
             got=unknown[0],
             fix="name some of these, separated by commas",
         )

@@ -6,6 +6,7 @@ from pixel_reasoner.world.render import overview_detail_px, render, scenes
 from pixel_reasoner.world.scene import (
     DEFAULTS,
     FAMILIES,
+    OPERATION_FAMILIES,
     SPLITS,
     VERSION,
     Family,
@@ -18,6 +19,7 @@ from pixel_reasoner.world.scene import (
 __all__ = [
     "DEFAULTS",
     "FAMILIES",
+    "OPERATION_FAMILIES",
     "SPLITS",
     "VERSION",
     "Family",

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 from pixel_reasoner.files import write_bytes
 from pixel_reasoner.media.video_file import reformat_options
 from pixel_reasoner.world.fonts import ink_on, scaled_font
 from pixel_reasoner.world.page import draw_page
-from pixel_reasoner.world.scene import COLORS, NUM_FRAMES, Item, Scene
+from pixel_reasoner.world.scene import CLIP_FAMILIES, COLORS, Item, Scene
 
 FPS = 8
 _OUTLINE = (40, 40, 40)
@@ -36,15 +36,15 @@ def draw_picture(scene: Scene) -> Image.Image:
 
 
 def draw_frames(scene: Scene) -> list[Image.Image]:
-    """Return the frames of a `video` scene: RGB, full resolution."""
+    """Return the frames of a clip: RGB, full resolution."""
     assert scene.ball is not None, "only clips have frames"
     background = _background(scene)
     frames = []
-    for number in range(1, NUM_FRAMES + 1):
+    for number in range(1, scene.num_frames + 1):
         frame = background.copy()
         pen = ImageDraw.Draw(frame)
         ball = scene.ball
-        at = Item(ball.color, "circle", ball.x(number), ball.y, ball.size, "")
+        at = Item(ball.color, "circle", ball.x(number, scene.num_frames), ball.y, ball.size, "")
         _draw_item(pen, at, scene)
         for item in scene.items:
             if number in item.frames:
@@ -71,7 +71,7 @@ def encode_clip(frames: list[Image.Image]) -> bytes:
 
 def write_media(scene: Scene, path: Path) -> None:
     """Write the picture (png) or clip (mp4) of a scene atomically."""
-    if scene.family == "video":
+    if scene.family in CLIP_FAMILIES:
         write_bytes(encode_clip(draw_frames(scene)), path)
         return
     buffer = io.BytesIO()
@@ -114,5 +114,23 @@ def _draw_item(pen: ImageDraw.ImageDraw, item: Item, scene: Scene) -> None:
     else:
         pen.polygon([(x, y1), (x2, y2), (x1, y2)], fill=color, outline=_OUTLINE, width=width)
     if item.glyph:
-        font = scaled_font(scene.params.detail_px)
-        pen.text((x, y), item.glyph, font=font, fill=ink_on(item.color), anchor="mm")
+        _draw_glyph(pen, item, scene)
+
+
+def _draw_glyph(pen: ImageDraw.ImageDraw, item: Item, scene: Scene) -> None:
+    side = scene.params.size_px
+    x, y = item.x * side, item.y * side
+    font, ink = scaled_font(scene.params.detail_px), ink_on(item.color)
+    if item.contrast < 1:
+        pure = np.asarray(ImageColor.getrgb(ink))
+        mixed = np.asarray(COLORS[item.color]) * (1 - item.contrast) + pure * item.contrast
+        color = tuple(round(float(value)) for value in mixed)
+        pen.text((x, y), item.glyph, font=font, fill=color, anchor="mm")
+    elif not item.quarter_turns:
+        pen.text((x, y), item.glyph, font=font, fill=ink, anchor="mm")
+    else:
+        half = 2 * scene.params.detail_px
+        mask = Image.new("L", (2 * half, 2 * half))
+        ImageDraw.Draw(mask).text((half, half), item.glyph, font=font, fill=255, anchor="mm")
+        mask = mask.rotate(-90 * item.quarter_turns)
+        pen.bitmap((round(x) - half, round(y) - half), mask, fill=ink)

@@ -10,17 +10,26 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
-from pixel_reasoner.schema.question import AnswerType, Evidence, MediaItem, Question
-from pixel_reasoner.world.scene import BANDS, COLORS, DIGITS, LETTERS, SHAPES, Family, Item, Scene
+from pixel_reasoner.schema.question import AnswerType, MediaItem, Question
+from pixel_reasoner.world.operation_questions import OPERATION_GENERATORS
+from pixel_reasoner.world.question_parts import (
+    NEEDS_OPERATION as NEEDS_OPERATION,
+    OVERVIEW as OVERVIEW,
+    Detail,
+    Overview,
+    Overviews,
+    count_question,
+    detail_question,
+    exists_question,
+    picture_overviews,
+    place_questions,
+    sorted_by_name as sorted_by_name,
+    text_type,
+)
+from pixel_reasoner.world.scene import BANDS, COLORS, DIGITS, LETTERS, Family, Scene
 
-_COLORS = list(COLORS)
-NEEDS_OPERATION = "needs_look"
-OVERVIEW = "overview"
-_MIN_DISTANCE = 0.2
-"""minimum distance of two shapes whose positions are compared, fraction of the picture"""
 _BAND_NAMES = {"cards": "row of cards", "bars": "bar chart", "line": "line chart", "table": "table"}
 
 
@@ -29,12 +38,13 @@ def build_question(scene: Scene, media_item: MediaItem) -> Question:
     rng = scene.rng("question")
     wanted = NEEDS_OPERATION if rng.random() < 0.5 else OVERVIEW
     by_kind: dict[str, list[Question]] = {}
+    other: dict[str, list[Question]] = {}
     for question in all_questions(scene, media_item):
         group, kind = question.category.split("/")
-        if group == wanted:
-            by_kind.setdefault(kind, []).append(question)
-    kind = rng.choice(sorted(by_kind))
-    return rng.choice(by_kind[kind])
+        kinds = by_kind if group == wanted else other
+        kinds.setdefault(kind, []).append(question)
+    kind = rng.choice(sorted(by_kind or other))
+    return rng.choice((by_kind or other)[kind])
 
 
 def all_questions(scene: Scene, media_item: MediaItem) -> Iterator[Question]:
@@ -49,15 +59,11 @@ def all_questions(scene: Scene, media_item: MediaItem) -> Iterator[Question]:
             text=one.text,
             media=(media_item,),
             answer=(one.answer,),
-            answer_type=AnswerType.NUMBER if is_count else _text_type(scene),
+            answer_type=AnswerType.NUMBER if is_count else text_type(scene),
             category=f"{OVERVIEW}/{one.kind}",
             needs_look=False,
             reasoning=one.reasoning,
         )
-
-
-def _text_type(scene: Scene) -> AnswerType:
-    return AnswerType.TEXT if scene.page is None else AnswerType.ANLS
 
 
 # --- questions that need an operation ---
@@ -73,7 +79,7 @@ def _read_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> 
                 f"What {kind} does the {item.name} carry?",
             )
         )
-        yield _detail_question(scene, media_item, "read", text, item.glyph, [item])
+        yield detail_question(scene, media_item, "read", text, item.glyph, [item])
 
 
 def _page_read_questions(
@@ -89,7 +95,7 @@ def _page_read_questions(
         texts: tuple[str, ...] = (f"Which {kind} is {where}?", f"Read the {kind} {where}.")
         if item.shape == "print":
             texts = ("Which city does the small print name?", "Read the city in the small print.")
-        yield _detail_question(scene, media_item, "read", rng.choice(texts), item.glyph, [item])
+        yield detail_question(scene, media_item, "read", rng.choice(texts), item.glyph, [item])
 
 
 def _pair_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> Iterator[Question]:
@@ -105,7 +111,7 @@ def _pair_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> 
                 )
             )
             conclusion = f", so the {larger.name} carries the larger digit"
-            yield _detail_question(scene, media_item, "larger", text, larger.name, pair, conclusion)
+            yield detail_question(scene, media_item, "larger", text, larger.name, pair, conclusion)
         total = int(first.glyph) + int(second.glyph)
         text = rng.choice(
             (
@@ -114,12 +120,12 @@ def _pair_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> 
             )
         )
         conclusion = f", and {first.glyph} + {second.glyph} = {total}"
-        yield _detail_question(scene, media_item, "sum", text, str(total), pair, conclusion)
+        yield detail_question(scene, media_item, "sum", text, str(total), pair, conclusion)
 
 
 def _count_questions(scene: Scene, media_item: MediaItem, rng: random.Random) -> Iterator[Question]:
     """Yield questions about the number of shapes of one colour with a digit."""
-    for color in _COLORS:
+    for color in COLORS:
         alike = [item for item in sorted_by_name(scene.items) if item.color == color]
         if len(alike) < 2:
             continue
@@ -131,77 +137,19 @@ def _count_questions(scene: Scene, media_item: MediaItem, rng: random.Random) ->
         )
         marked = [int(item.glyph in DIGITS) for item in alike]
         conclusions = [f": {number} so far" for number in itertools.accumulate(marked)]
-        yield _detail_question(
+        yield detail_question(
             scene, media_item, "count", text, str(sum(marked)), alike, *conclusions
         )
-
-
-def _detail_question(
-    scene: Scene,
-    media_item: MediaItem,
-    kind: str,
-    text: str,
-    answer: str,
-    items: Sequence[Item],
-    *conclusions: str,
-) -> Question:
-    """Return a question that needs an operation on some items. `conclusions` are appended to the last findings."""
-    readings = [f"the {item.name} carries {item.glyph}" for item in items]
-    more = [""] * (len(readings) - len(conclusions)) + list(conclusions)
-    evidence = Evidence(
-        frames=items[0].frames,
-        boxes=() if items[0].frames else tuple(item.box for item in items),
-        subjects=tuple(f"the {item.name}" for item in items),
-        findings=tuple(map("".join, zip(readings, more, strict=True))),
-    )
-    names = "-".join(f"{item.color}-{item.shape}" for item in items)
-    is_number = kind in ("sum", "count")
-    return Question(
-        id=f"{scene.id}-{kind}-{names}",
-        text=text,
-        media=(media_item,),
-        answer=(answer,),
-        answer_type=AnswerType.NUMBER if is_number else _text_type(scene),
-        category=f"{NEEDS_OPERATION}/{kind}",
-        needs_look=True,
-        evidence=evidence,
-    )
 
 
 # --- overview questions ---
 
 
-class _Overview(NamedTuple):
-    """Overview question."""
-
-    kind: str
-    text: str
-    answer: str
-    reasoning: str
-
-
-def _place_questions(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
-    """Yield questions about the relative position of two shapes."""
-    pairs = list(itertools.permutations(scene.items, 2))
-    rng.shuffle(pairs)
-    for first, second in pairs:
-        if abs(first.x - second.x) >= _MIN_DISTANCE:
-            reasoning = (
-                f"the {first.name} is {first.x:.1f} from the left, the {second.name} {second.x:.1f}"
-            )
-            text = f"Is the {first.name} left or right of the {second.name}?"
-            yield _Overview("side", text, "left" if first.x < second.x else "right", reasoning)
-        if abs(first.y - second.y) >= _MIN_DISTANCE:
-            reasoning = (
-                f"the {first.name} is {first.y:.1f} from the top, the {second.name} {second.y:.1f}"
-            )
-            text = f"Is the {first.name} above or below the {second.name}?"
-            yield _Overview("height", text, "above" if first.y < second.y else "below", reasoning)
-
-
-def _number_questions(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _number_questions(scene: Scene, rng: random.Random) -> Iterator[Overview]:
     """Yield questions about the number of shapes, of one colour and in total."""
-    yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
+    yield count_question(
+        scene.items, rng.choice(("How many shapes are there?", "Count the shapes."))
+    )
     colors = [item.color for item in scene.items]
     several = next(color for color in colors if colors.count(color) > 1)
     one = rng.choice([color for color in colors if colors.count(color) == 1])
@@ -209,106 +157,59 @@ def _number_questions(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
     for color in (several, one, absent):
         text = rng.choice((f"How many {color} shapes are there?", f"Count the {color} shapes."))
         alike = [item for item in scene.items if item.color == color]
-        counted = _count(alike, text)._replace(kind="count_of_colour")
+        counted = count_question(alike, text)._replace(kind="count_of_colour")
         yield counted if alike else counted._replace(reasoning=f"there is no {color} shape")
 
 
-def _page_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _page_overviews(scene: Scene, rng: random.Random) -> Iterator[Overview]:
     page = scene.page
     assert page is not None, "only pages have bands"
-    yield _Overview(
+    yield Overview(
         "heading", "What is the heading?", page.heading, f"the heading is {page.heading}"
     )
     absent = rng.choice([band for band in BANDS if band not in page.bands])
     for band, answer in ((rng.choice(page.bands), "yes"), (absent, "no")):
         name = _BAND_NAMES[band]
         text = rng.choice((f"Is there a {name}?", f"Can you see a {name}?"))
-        yield _exists(text, name, answer)
+        yield exists_question(text, name, answer)
     parts = {kind: [i for i in scene.items if i.shape == kind] for kind in ("card", "bar", "point")}
     if parts["card"]:
-        yield _count(parts["card"], rng.choice(("How many cards are there?", "Count the cards.")))
+        yield count_question(
+            parts["card"], rng.choice(("How many cards are there?", "Count the cards."))
+        )
     if parts["bar"]:
         tallest = min(parts["bar"], key=lambda item: item.y)
         reasoning = f"the tallest bar is the {tallest.name}"
-        yield _Overview("tallest", "What colour is the tallest bar?", tallest.color, reasoning)
+        yield Overview("tallest", "What colour is the tallest bar?", tallest.color, reasoning)
     if parts["point"]:
         first, *_, last = parts["point"]
         reasoning = f"the line goes from the {first.name} to the {last.name}"
-        yield _Overview(
+        yield Overview(
             "trend", "Does the line rise or fall?", "rises" if page.rising else "falls", reasoning
         )
 
 
-def _picture_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
-    yield _count(scene.items, rng.choice(("How many shapes are there?", "Count the shapes.")))
-    present = rng.choice(scene.items)
-    absent = rng.choice(
-        [
-            (c, s)
-            for c in COLORS
-            for s in SHAPES
-            if all((c, s) != (i.color, i.shape) for i in scene.items)
-        ]
-    )
-    for name, answer in ((present.name, "yes"), (" ".join(absent), "no")):
-        text = rng.choice((f"Is there a {name}?", f"Can you see a {name}?"))
-        yield _exists(text, name, answer)
-    largest = max(scene.items, key=lambda item: item.size)
-    yield _Overview(
-        "largest",
-        "What colour is the largest shape?",
-        largest.color,
-        f"the largest shape is the {largest.name}",
-    )
-    colors = [item.color for item in scene.items]
-    for item in scene.items:
-        if colors.count(item.color) == 1:
-            yield _Overview(
-                "shape",
-                f"What shape is the {item.color} object?",
-                item.shape,
-                f"the {item.color} object is a {item.shape}",
-            )
-
-
-def _clip_overviews(scene: Scene, rng: random.Random) -> Iterator[_Overview]:
+def _clip_overviews(scene: Scene, rng: random.Random) -> Iterator[Overview]:
     assert scene.ball is not None, "only clips have a ball"
-    yield _count(scene.items, rng.choice(("How many cards appear?", "Count the cards.")))
+    yield count_question(scene.items, rng.choice(("How many cards appear?", "Count the cards.")))
     colors = {item.color for item in scene.items}
     present = rng.choice(sorted(colors))
     absent = rng.choice(sorted(set(COLORS) - colors))
     for color, answer in ((present, "yes"), (absent, "no")):
         text = rng.choice((f"Is there a {color} card?", f"Can you see a {color} card?"))
-        yield _exists(text, f"{color} card", answer)
+        yield exists_question(text, f"{color} card", answer)
     color = scene.ball.color
-    yield _Overview("ball", "What colour is the ball?", color, f"the ball is {color}")
+    yield Overview("ball", "What colour is the ball?", color, f"the ball is {color}")
     start, end = ("left", "right") if scene.ball.rightwards else ("right", "left")
     reasoning = f"the ball starts on the {start} and ends on the {end}"
-    yield _Overview("direction", "Does the ball move left or right?", end, reasoning)
+    yield Overview("direction", "Does the ball move left or right?", end, reasoning)
 
 
-def _count(items: Iterable[Item], text: str) -> _Overview:
-    """Return a counting question whose reasoning names every item once."""
-    named = [f"{number} {item.name}" for number, item in enumerate(sorted_by_name(items), 1)]
-    return _Overview("count", text, str(len(named)), ", ".join(named))
-
-
-def sorted_by_name(items: Iterable[Item]) -> list[Item]:
-    """Return items sorted by colour and shape: a fixed order, independent of the positions."""
-    return sorted(items, key=lambda item: (_COLORS.index(item.color), item.shape))
-
-
-def _exists(text: str, name: str, answer: str) -> _Overview:
-    reasoning = f"there is {'a' if answer == 'yes' else 'no'} {name}"
-    return _Overview("exists", text, answer, reasoning)
-
-
-_Detail = Callable[[Scene, MediaItem, random.Random], Iterator[Question]]
-_Overviews = Callable[[Scene, random.Random], Iterator[_Overview]]
-_GENERATORS: dict[Family, tuple[_Detail, _Overviews]] = {
-    "attribute": (_read_questions, _picture_overviews),
-    "relation": (_pair_questions, _place_questions),
+_GENERATORS: dict[Family, tuple[Detail, Overviews]] = {
+    "attribute": (_read_questions, picture_overviews),
+    "relation": (_pair_questions, place_questions),
     "count": (_count_questions, _number_questions),
     "infographic": (_page_read_questions, _page_overviews),
     "video": (_read_questions, _clip_overviews),
+    **OPERATION_GENERATORS,
 }

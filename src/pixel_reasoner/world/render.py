@@ -11,7 +11,15 @@ from pixel_reasoner.schema.question import MediaItem, Question
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.world.draw import write_media
 from pixel_reasoner.world.questions import build_question
-from pixel_reasoner.world.scene import DEFAULTS, Family, Scene, WorldParams, make_scene, split_seed
+from pixel_reasoner.world.scene import (
+    CLIP_FAMILIES,
+    DEFAULTS,
+    Family,
+    Scene,
+    WorldParams,
+    make_scene,
+    split_seed,
+)
 
 MEDIA = "media"
 """folder of media files, next to `questions.jsonl`"""
@@ -48,7 +56,7 @@ def render(scenes: list[Scene], folder: Path) -> Iterator[Question]:
 
 def build_media_item(scene: Scene) -> MediaItem:
     """Return the media item of a scene, with a relative path."""
-    if scene.family == "video":
+    if scene.family in CLIP_FAMILIES:
         return MediaItem(kind="video", path=f"{MEDIA}/{scene.id}.mp4")
     return MediaItem(kind="image", path=f"{MEDIA}/{scene.id}.png")
 
@@ -63,6 +71,6 @@ def overview_detail_px(
     16.0
     """
     params = params or DEFAULTS[family]
-    budget = budgets.frame if family == "video" else budgets.picture
+    budget = budgets.frame if family in CLIP_FAMILIES else budgets.picture
     _, height = fit_size((params.size_px, params.size_px), budget, budgets.multiple)
     return params.detail_px * height / params.size_px

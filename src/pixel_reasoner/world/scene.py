@@ -8,6 +8,14 @@ A scene is a description. `draw` renders it; `questions` generates questions wit
     infographic  a page with a heading, cards, bars, a line, a table and small print (`Page`)
     video        cards that are visible in some frames, and a moving ball
 
+Families for single operations, which `all` does not contain (`operation_scenes`, `operation_questions`):
+
+    turned       shapes whose characters are rotated by quarter turns
+    faint        shapes whose characters have nearly the colour of their shape
+    distance     shapes whose distances are compared
+    crowd        many small shapes to count
+    brief        cards that are visible between two sampled frames of a clip
+
 Not covered: photographs, running text, occluded objects.
 """
 
@@ -18,14 +26,39 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.record import Record
+from pixel_reasoner.world.operation_scenes import BRIEF_FRAMES, brief_cards, operation_shapes
+from pixel_reasoner.world.shapes import (
+    COLORS as COLORS,
+    DIGITS as DIGITS,
+    LETTERS as LETTERS,
+    MAX_SHAPES as MAX_SHAPES,
+    NUM_FRAMES as NUM_FRAMES,
+    SHAPES as SHAPES,
+    Item as Item,
+    shapes_at_places,
+)
 
 VERSION = 1
 """incremented when a seed gives another scene; results of two versions are not comparable"""
 
-Family = Literal["attribute", "relation", "count", "infographic", "video"]
+Family = Literal[
+    "attribute",
+    "relation",
+    "count",
+    "infographic",
+    "video",
+    "turned",
+    "faint",
+    "distance",
+    "crowd",
+    "brief",
+]
 FAMILIES: tuple[Family, ...] = ("attribute", "relation", "count", "infographic", "video")
+"""families that `all` means"""
+OPERATION_FAMILIES: tuple[Family, ...] = ("turned", "faint", "distance", "crowd", "brief")
+"""families whose questions need an operation that is off by default"""
+CLIP_FAMILIES: tuple[Family, ...] = ("video", "brief")
 
 Split = Literal["train", "validation", "test"]
 SPLITS: dict[Split, tuple[int, int]] = {
@@ -35,18 +68,6 @@ SPLITS: dict[Split, tuple[int, int]] = {
 }
 """First seed and end (exclusive) of each split."""
 
-COLORS = {
-    "red": (214, 40, 40),
-    "green": (38, 152, 66),
-    "blue": (36, 84, 210),
-    "yellow": (240, 200, 30),
-    "purple": (136, 52, 168),
-    "orange": (244, 124, 24),
-}
-SHAPES = ("circle", "square", "triangle", "diamond")
-LETTERS = "ACEFHJKLMNPRTUXY"
-DIGITS = "23456789"
-"""Easily confused characters (O and 0, I and 1, S and 5, ...) are left out."""
 WORDS = (
     *("Oslo", "Lima", "Bern", "Kyiv", "Doha", "Nuuk", "Suva", "Apia"),
     *("Cork", "Baku", "Lyon", "Pune", "Graz", "Metz", "Jena", "Vigo"),
@@ -57,8 +78,6 @@ BANDS = ("cards", "bars", "line", "table")
 FONTS = 3
 """number of fonts; a page uses one"""
 
-NUM_FRAMES = 16
-MAX_SHAPES = 6
 MAX_CARDS = 3
 
 
@@ -72,37 +91,10 @@ class WorldParams(Record):
 
 
 DEFAULTS: dict[Family, WorldParams] = {
-    family: WorldParams(size_px=320 if family == "video" else 1024, detail_px=16)
-    for family in FAMILIES
+    family: WorldParams(size_px=320 if family in CLIP_FAMILIES else 1024, detail_px=16)
+    for family in (*FAMILIES, *OPERATION_FAMILIES)
 }
 """Sizes that fit the pixel budgets of the bundled model: a detail is less than 4 px high in its overview."""
-
-
-class Item(NamedTuple):
-    """A shape of a picture, a card of a clip or a part of a page, with its text."""
-
-    color: str
-    shape: str
-    x: float
-    """centre, fraction of the canvas"""
-    y: float
-    size: float
-    """diameter or side, fraction of the canvas; on a page the side of a square around the text"""
-    glyph: str
-    """a character; on a page a number or a word"""
-    frames: tuple[int, ...] = ()
-    """numbers of the frames that contain it, from 1; empty for pictures"""
-
-    @property
-    def name(self) -> str:
-        """Name in questions: `red circle`, `blue card`."""
-        return f"{self.color} {self.shape}"
-
-    @property
-    def box(self) -> Box:
-        """Region that the item covers."""
-        half = self.size / 2
-        return Box(self.x - half, self.y - half, self.x + half, self.y + half)
 
 
 class Ball(NamedTuple):
@@ -113,9 +105,9 @@ class Ball(NamedTuple):
     size: float
     rightwards: bool
 
-    def x(self, frame: int) -> float:
+    def x(self, frame: int, num_frames: int = NUM_FRAMES) -> float:
         """Return the x coordinate of the centre in a frame (from 1), fraction of the canvas."""
-        progress = (frame - 0.5) / NUM_FRAMES
+        progress = (frame - 0.5) / num_frames
         return 0.1 + 0.8 * (progress if self.rightwards else 1 - progress)
 
 
@@ -139,6 +131,8 @@ class Scene(NamedTuple):
     items: tuple[Item, ...]
     ball: Ball | None = None
     page: Page | None = None
+    num_frames: int = NUM_FRAMES
+    """frames of a clip"""
 
     @property
     def id(self) -> str:
@@ -159,16 +153,20 @@ def make_scene(family: Family, seed: int, params: WorldParams | None = None) -> 
     >>> make_scene("attribute", 7) == make_scene("attribute", 7)
     True
     """
-    if family not in FAMILIES:
+    if family not in DEFAULTS:
         raise UsageError(
-            expected=f"a family of PixelWorld: {', '.join(FAMILIES)}",
+            expected=f"a family of PixelWorld: {', '.join(DEFAULTS)}",
             got=repr(family),
             fix="name one of these",
         )
     params = params or DEFAULTS[family]
     scene = Scene(family, seed, params, ())
     rng = scene.rng("scene")
-    if family == "video":
+    if family == "brief":
+        scene = scene._replace(items=brief_cards(rng), ball=_ball(rng), num_frames=BRIEF_FRAMES)
+    elif family in OPERATION_FAMILIES:
+        scene = scene._replace(items=operation_shapes(family, rng))
+    elif family == "video":
         scene = scene._replace(items=_cards(rng), ball=_ball(rng))
     elif family == "infographic":
         page = _page(rng)
@@ -212,12 +210,12 @@ def split_seed(split: str, seed: int, index: int) -> int:
 
 def _any_shapes(rng: random.Random) -> tuple[Item, ...]:
     names = rng.sample([(c, s) for c in COLORS for s in SHAPES], rng.randint(3, MAX_SHAPES))
-    return _shapes(rng, names, LETTERS + DIGITS)
+    return shapes_at_places(rng, names, LETTERS + DIGITS)
 
 
 def _related_shapes(rng: random.Random) -> tuple[Item, ...]:
     names = rng.sample([(c, s) for c in COLORS for s in SHAPES], rng.randint(3, MAX_SHAPES))
-    return _shapes(rng, names, DIGITS)
+    return shapes_at_places(rng, names, DIGITS)
 
 
 def _counted_shapes(rng: random.Random) -> tuple[Item, ...]:
@@ -230,20 +228,8 @@ def _counted_shapes(rng: random.Random) -> tuple[Item, ...]:
     rng.shuffle(marks)
     mark = dict(zip(alike, marks, strict=True))
     rng.shuffle(names)
-    items = _shapes(rng, names, LETTERS + DIGITS)
+    items = shapes_at_places(rng, names, LETTERS + DIGITS)
     return tuple(i._replace(glyph=mark.get((i.color, i.shape), i.glyph)) for i in items)
-
-
-def _shapes(rng: random.Random, names: list[tuple[str, str]], glyphs: str) -> tuple[Item, ...]:
-    items = []
-    for index, ((color, shape), (x, y)) in enumerate(
-        zip(names, _places(rng, len(names)), strict=True)
-    ):
-        # One shape is clearly the largest, so a question about it has one answer.
-        size = rng.uniform(0.150, 0.165) if index == 0 else rng.uniform(0.095, 0.115)
-        items.append(Item(color, shape, x, y, size, rng.choice(glyphs)))
-    rng.shuffle(items)
-    return tuple(items)
 
 
 _SHAPES_OF: dict[str, Callable[[random.Random], tuple[Item, ...]]] = {
@@ -251,20 +237,6 @@ _SHAPES_OF: dict[str, Callable[[random.Random], tuple[Item, ...]]] = {
     "relation": _related_shapes,
     "count": _counted_shapes,
 }
-
-
-def _places(rng: random.Random, count: int, apart: float = 0.2) -> list[tuple[float, float]]:
-    """Return centres with a distance of at least `apart` in x or in y, so that no shape occludes another."""
-    places: list[tuple[float, float]] = []
-    num_tries = 0
-    while len(places) < count:
-        x, y = round(rng.uniform(0.1, 0.9), 4), round(rng.uniform(0.1, 0.9), 4)
-        if all(max(abs(x - u), abs(y - v)) >= apart for u, v in places):
-            places.append((x, y))
-        num_tries += 1
-        if num_tries % 200 == 0:  # the current placement may leave no room
-            places.clear()
-    return places
 
 
 def _cards(rng: random.Random) -> tuple[Item, ...]:

@@ -77,6 +77,13 @@ REQUEST_WITHOUT_OPERATIONS = "\n\nReason step by step, and put your final answer
 
 RESPONSE = "<tool_response>\n", "\n</tool_response>"
 
+PREFILLED_THOUGHT: dict[str, Any] = {
+    "opens_thought": True,
+    "thought_template": "{words}\n</think>\n\n",
+    "separators": ("", ""),
+}
+"""fields of a dialect whose chat template starts the turn with `<think>`, as Qwen3.5 does"""
+
 
 def frame_label(picture: Picture) -> str:
     """Return the label with the number of a frame; empty for a picture."""
@@ -90,11 +97,18 @@ def response_labels(pictures: Sequence[Picture], num_question_pictures: int) -> 
     return [RESPONSE[0] + first, *others]
 
 
-def texts_for(system: str) -> Callable[[Mapping[str, ToolDefinition]], OperationTexts]:
+ListTools = Callable[[Sequence[ToolDefinition], str], str]
+"""(tools, system text) -> system message with the tools in the rendering of a family"""
+
+
+def texts_for(
+    system: str, list_tools: ListTools = list_tools
+) -> Callable[[Mapping[str, ToolDefinition]], OperationTexts]:
     """Return the function that writes the texts for a set of operations.
 
     Args:
-        system: system message before the list of tools.
+        system: system message before or after the list of tools.
+        list_tools: rendering of the tools.
     """
 
     def texts(definitions: Mapping[str, ToolDefinition]) -> OperationTexts:
@@ -104,12 +118,19 @@ def texts_for(system: str) -> Callable[[Mapping[str, ToolDefinition]], Operation
     return texts
 
 
-def qwen_dialect(*, system: str = "", zoom: ToolDefinition = ZOOM, **fields: Any) -> Dialect:
+def qwen_dialect(
+    *,
+    system: str = "",
+    zoom: ToolDefinition = ZOOM,
+    list_tools: ListTools = list_tools,
+    **fields: Any,
+) -> Dialect:
     """Return the dialect of a Qwen-VL family.
 
     Args:
         system: system message, before the list of tools.
         zoom: definition of the zoom tool.
+        list_tools: rendering of the tools.
         fields: other fields of `Dialect`.
     """
     return Dialect(
@@ -119,7 +140,7 @@ def qwen_dialect(*, system: str = "", zoom: ToolDefinition = ZOOM, **fields: Any
         native_system=system,
         suffix_with_operations=REQUEST,
         suffix_without_operations=REQUEST_WITHOUT_OPERATIONS,
-        texts_for=texts_for(system),
+        texts_for=texts_for(system, list_tools),
         picture_label=frame_label,
         result_labels=response_labels,
         result_end=RESPONSE[1],

@@ -138,7 +138,8 @@ def _originals_and_results(pictures: Sequence[Picture]) -> tuple[list[int], list
 def _result_labels(pictures: Sequence[Picture], num_question_pictures: int) -> list[str]:
     nth = pictures[0].number - num_question_pictures
     if len(pictures) == 1 and pictures[0].frame is None:
-        what = "resulting" if pictures[0].transforms else "zoom-in"
+        is_changed = pictures[0].transforms or pictures[0].beside
+        what = "resulting" if is_changed else "zoom-in"
         return [
             f"After the above Action {nth - 1}, here is the the {what} image (Observation {nth}):\n"
         ]

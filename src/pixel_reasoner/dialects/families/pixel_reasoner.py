@@ -78,9 +78,9 @@ def _texts_for(definitions: Mapping[str, ToolDefinition]) -> OperationTexts:
 def _result_labels(pictures: Sequence[Picture], num_question_pictures: int) -> list[str]:
     del num_question_pictures
     width, height = pictures[0].seen_px
-    if pictures[0].transforms:
+    if pictures[0].transforms or pictures[0].beside:
         first = f"\nHere is the resulting image (Image Size: {width}x{height}):"
-    elif pictures[0].frame is None or pictures[0].box != WHOLE:
+    elif pictures[0].is_picture or pictures[0].box != WHOLE:
         first = f"\nHere is the cropped image (Image Size: {width}x{height}):"
     else:
         numbers = f"Numbered {pictures[0].number} to {pictures[-1].number}"

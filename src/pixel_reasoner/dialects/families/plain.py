@@ -6,52 +6,29 @@ are listed by the server (`native_system`) or in the system message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from pixel_reasoner.dialects import roles
 from pixel_reasoner.dialects.base import Dialect, OperationTexts
+from pixel_reasoner.dialects.families._common import (
+    WITHOUT_OPERATIONS,
+    advice,
+    picture_label,
+    result_labels,
+)
 from pixel_reasoner.dialects.registry import register
 from pixel_reasoner.dialects.roles import ToolDefinition
 from pixel_reasoner.dialects.syntax.hermes import list_tools
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, PixelBudget, PixelBudgets
-from pixel_reasoner.schema.trace import Picture
-
-_USES = {
-    "zoom_in": "zoom_in shows a region of a picture from the original at full resolution",
-    "select_frames": "select_frames shows frames of a video in more detail",
-}
-_ANSWER = "Put the final answer, alone, within \\boxed{}."
-
-
-def _advice(operations: Sequence[str]) -> str:
-    uses = ", ".join(use for operation, use in _USES.items() if operation in operations)
-    looking = f"What is too small to see at first can be looked at again: {uses}. " if uses else ""
-    return (
-        f"You answer questions about pictures and videos. {looking}"
-        "Look closer before you answer whenever the answer rests on a small detail; where it does not, answer at "
-        f"once. Call one tool at a time and wait for what it shows. {_ANSWER}"
-    )
 
 
 def _texts_for(definitions: Mapping[str, ToolDefinition]) -> OperationTexts:
-    advice = _advice(list(definitions))
-    return OperationTexts(list_tools(list(definitions.values()), advice), native_system=advice)
+    text = advice(list(definitions))
+    return OperationTexts(list_tools(list(definitions.values()), text), native_system=text)
 
 
 _TOOLS = [roles.get_definition(operation) for operation in DEFAULT_OPERATIONS]
-_ADVICE = _advice(DEFAULT_OPERATIONS)
-
-
-def _label(picture: Picture) -> str:
-    if picture.frame is None:
-        return f"Picture {picture.number}:"
-    return f"Picture {picture.number}, frame {picture.frame}:"
-
-
-def _result_labels(pictures: Sequence[Picture], num_question_pictures: int) -> list[str]:
-    del num_question_pictures
-    return [_label(picture) for picture in pictures]
-
+_ADVICE = advice(DEFAULT_OPERATIONS)
 
 PLAIN = register(
     Dialect(
@@ -65,10 +42,10 @@ PLAIN = register(
             multiple=32,
         ),
         system_with_operations=list_tools(_TOOLS, _ADVICE),
-        system_without_operations=f"You answer questions about pictures and videos. {_ANSWER}",
+        system_without_operations=WITHOUT_OPERATIONS,
         texts_for=_texts_for,
-        picture_label=_label,
-        result_labels=_result_labels,
+        picture_label=picture_label,
+        result_labels=result_labels,
         error_template="That call was refused: {why}",
         tools=_TOOLS,
         native_system=_ADVICE,

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from pixel_reasoner.errors import UsageError
 from pixel_reasoner.schema.events import PartKind
 from pixel_reasoner.strict_json import parse_json
 
@@ -42,6 +43,8 @@ class WrittenCall(NamedTuple):
     arguments: dict[str, Any]
     rounded: tuple[str, ...] | None = None
     """arguments whose numbers are rounded to the decimals of boxes; None for all arguments"""
+    is_text: bool = False
+    """whether the values are texts without types, which the schema of the operation types (`dialects.value_types`)"""
 
 
 class RawTurn(NamedTuple):
@@ -137,13 +140,54 @@ def dump_arguments(call: WrittenCall, decimals: int) -> str:
     >>> dump_arguments(WrittenCall("f", {"bbox_2d": [0.25, 1, 0.5], "degrees": 1.5}, ("bbox_2d",)), 2)
     '{"bbox_2d": [0.25, 1, 0.50], "degrees": 1.5}'
     """
-    written = []
+    values = dump_values(call, decimals).items()
+    return "{" + ", ".join(f"{dump_json(name)}: {text}" for name, text in values) + "}"
+
+
+def dump_values(call: WrittenCall, decimals: int) -> dict[str, str]:
+    """Return the values of the arguments of a call as JSON.
+
+    >>> dump_values(WrittenCall("f", {"bbox_2d": [0.25, 1], "label": "a"}), 2)
+    {'bbox_2d': '[0.25, 1]', 'label': '"a"'}
+    """
+    written = {}
     for name, value in call.arguments.items():
         text = dump_json(value)
         if call.rounded is None or name in call.rounded:
             text = _rounded(text, decimals)
-        written.append(f"{dump_json(name)}: {text}")
-    return "{" + ", ".join(written) + "}"
+        written[name] = text
+    return written
+
+
+def dump_texts(call: WrittenCall, decimals: int) -> dict[str, str]:
+    """Return the values of the arguments as texts without types: strings verbatim, everything else as JSON.
+
+    >>> dump_texts(WrittenCall("f", {"bbox_2d": [0.25, 1], "label": "a"}), 2)
+    {'bbox_2d': '[0.25, 1]', 'label': 'a'}
+    """
+    values = call.arguments
+    return {
+        name: values[name] if isinstance(values[name], str) else text
+        for name, text in dump_values(call, decimals).items()
+    }
+
+
+def assert_expressible(syntax: str, call: WrittenCall, marks: Sequence[str]) -> None:
+    """Check that no text of a call contains a mark of its syntax, which has no escapes.
+
+    Raises:
+        UsageError: it contains one.
+
+    >>> assert_expressible("xml", WrittenCall("f", {"label": "a sign"}), ["</parameter>"])
+    """
+    texts = dump_json([call.name, call.arguments])
+    for mark in marks:
+        if dump_json(mark)[1:-1] in texts:
+            raise UsageError(
+                expected=f"a call that the syntax {syntax} can express, which has no escapes",
+                got=f"{call.name} with a text that contains {mark}",
+                fix="leave these characters out, or use a dialect with calls in JSON, such as --dialect plain",
+            )
 
 
 def _rounded(text: str, decimals: int) -> str:

@@ -81,13 +81,24 @@ def list_tools(tools: Sequence[dict[str, Any]], system: str = "") -> str:
     >>> print(list_tools([{"type": "function"}], "Be brief.").splitlines()[0])
     Be brief.
     """
-    listed = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
     return (
         (f"{system}\n\n" if system else "")
-        + "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
-        + "You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n"
-        + f"{listed}\n</tools>\n\n"
-        + "For each function call, return a json object with function name and arguments within "
+        + list_signatures(tools)
+        + "\n\nFor each function call, return a json object with function name and arguments within "
         + f"{OPEN}{CLOSE} XML tags:\n{OPEN}\n"
         + f'{{"name": <function-name>, "arguments": <args-json-object>}}\n{CLOSE}'
+    )
+
+
+def list_signatures(tools: Sequence[dict[str, Any]]) -> str:
+    """Return the list of tool definitions that the templates of Qwen and GLM share.
+
+    >>> list_signatures([{"type": "function"}]).splitlines()[-1]
+    '</tools>'
+    """
+    listed = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
+    return (
+        "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+        "You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n"
+        f"{listed}\n</tools>"
     )

@@ -22,11 +22,24 @@ import torch
 from pixel_reasoner.models.api import CacheUsage
 from pixel_reasoner.models.engine.families import FAMILIES
 from pixel_reasoner.models.engine.layer_state import KVCache
-from pixel_reasoner.models.engine.prefix_cache import BlockIndex, PrefixBlock, PrefixCache
+from pixel_reasoner.models.engine.prefix_cache import (
+    MEMORY_FRACTION,
+    BlockIndex,
+    PrefixBlock,
+    PrefixCache,
+    free_memory_bytes,
+    last_image_block,
+)
 from pixel_reasoner.models.engine.runner import ModelRunner
 from pixel_reasoner.models.engine.sampler import Sampler, sample
-from pixel_reasoner.models.engine.scheduler import Scheduler, length_batches, split_by_shared_prefix
+from pixel_reasoner.models.engine.scheduler import (
+    PrefillChunk,
+    Scheduler,
+    length_batches,
+    split_by_shared_prefix,
+)
 from pixel_reasoner.models.engine.sequence import Sequence, SequenceState
+from pixel_reasoner.models.engine.vision_cache import VisionCache
 
 
 def unwrap_peft(model: Any) -> Any:
@@ -34,34 +47,29 @@ def unwrap_peft(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def is_supported(model: Any) -> bool:
-    """Return whether the engine supports a model: its family is registered and supports all layers."""
-    model_type = model.config.model_type
-    return model_type in FAMILIES and FAMILIES.get(model_type).supports(model)
-
-
 class Engine:
     """Continuous-batching engine. Not thread-safe.
 
     Args:
         model: of a supported family.
-        image_processor: of this model.
+        processor: of this model; Qwen-VL families also accept its image processor.
         end_tokens: ids that end a sequence.
         sampler: samples the next tokens; by default `sample`, with per-sequence parameters.
         max_cache_bytes: limit of the KV cache of retained (finished) sequences; by default a quarter of the memory that is
             free when the first sequence is retained. The least recently used are evicted; running sequences never are.
+            Encoded images have an eighth of it in addition.
     """
 
     def __init__(
         self,
         model: Any,
-        image_processor: Any,
+        processor: Any,
         end_tokens: abc.Iterable[int],
         *,
         sampler: Sampler = sample,
         max_cache_bytes: int | None = None,
     ) -> None:
-        self.model = model
+        self.model, self.processor = model, processor
         self.family = FAMILIES.get(model.config.model_type)
         self.end_tokens = frozenset(end_tokens)
         self.sampler = sampler
@@ -70,7 +78,8 @@ class Engine:
         self._scheduler = Scheduler()
         self._cache = KVCache(model.device)
         self._prefixes = PrefixCache(model.device, max_cache_bytes)
-        self._runner = ModelRunner(model, image_processor, self.family, self._cache)
+        self._images = VisionCache(_vision_cache_bytes(model.device, max_cache_bytes))
+        self._runner = ModelRunner(model, processor, self.family, self._cache, self._images)
         self._num_prompt_tokens = self._num_prefilled_tokens = 0
 
     @property
@@ -110,6 +119,7 @@ class Engine:
 
     def num_reusable_tokens(self, sequence: Sequence) -> int:
         """Return the number of ids of a new sequence that would be reused from the cache."""
+        self._describe_images(sequence)
         longest = self._prefixes.longest_prefix(sequence)
         shared = self._block_index().longest_block(sequence)
         return max(longest.num_cached if longest else 0, shared[1].num_tokens if shared else 0)
@@ -117,11 +127,21 @@ class Engine:
     def add_request(self, sequence: Sequence) -> None:
         """Add a sequence to the queue."""
         sequence.state = SequenceState.WAITING
+        self._describe_images(sequence)
         self._scheduler.add(sequence)
+
+    def _describe_images(self, sequence: Sequence) -> None:
+        """Set the digests and the numbers of visual tokens of the images of a sequence, on which shared prefixes depend."""
+        if not sequence.is_described:
+            sequence.images = self.family.link_images(sequence.images)
+            sequence.image_lengths = self.family.image_lengths(self.processor, sequence.images)
+            sequence.is_described = True
 
     @torch.inference_mode()
     def run(self, sequences: abc.Sequence[Sequence]) -> None:
         """Run until these sequences are finished. Retained sequences that none of them reuses are dropped first."""
+        for one in sequences:
+            self._describe_images(one)
         index = self._block_index()
         useful = {self._prefixes.longest_prefix(one) for one in sequences}
         useful |= {found[0] for one in sequences if (found := index.longest_block(one))}
@@ -175,6 +195,8 @@ class Engine:
                 self._cache.leave(one)
             self._prefixes.drop(one)
             one.state = SequenceState.CANCELLED
+        for one in found:
+            one.snapshots = {}
         self._free_unused()
         return bool(found)
 
@@ -188,6 +210,7 @@ class Engine:
         """Drop the keys and values of all retained sequences. Required after a change of the weights."""
         for one in self.retained:
             self._prefixes.drop(one)
+        self._images.clear()
         if not self._cache.running:
             self._cache.free()
 
@@ -239,23 +262,52 @@ class Engine:
         for one in joining:
             self._reuse_prefix(one)
         logits: dict[Sequence, torch.Tensor] = {}
+        continued = {one for one in joining if one.num_cached}
         remaining = [group[0] for group in groups.values()]
         while remaining:
             self._share_blocks(remaining)
-            wave, remaining = split_by_shared_prefix(remaining, self.image_token)
+            wave, remaining = split_by_shared_prefix(
+                remaining, self.image_token, needs_snapshot=self.family.has_states
+            )
             for one in wave:
                 one.num_reused = one.num_cached
             self._num_prefilled_tokens += sum(len(one.ids) - one.num_cached for one in wave)
-            for batch in length_batches(wave):
-                logits |= zip(batch, self._runner.prefill(batch), strict=True)
+            if self.family.has_states:
+                self._snapshot([one for one in wave if one not in continued])
+            logits |= self._prefill_chunks([PrefillChunk.rest(one) for one in wave])
         for first, *others in groups.values():
             if others:
                 self._cache.copy(first, others, first.num_cached)
             for one in others:
                 one.num_cached, one.grids = first.num_cached, list(first.grids)
-                one.num_reused = first.num_cached
+                one.num_reused, one.snapshots = first.num_cached, dict(first.snapshots)
                 one.position_offset, logits[one] = first.position_offset, logits[first]
         return torch.stack([logits[one] for one in joining])
+
+    def _prefill_chunks(self, chunks: abc.Iterable[PrefillChunk]) -> dict[Sequence, torch.Tensor]:
+        """Prefill chunks in batches of similar length. Returns the logits after each."""
+        logits: dict[Sequence, torch.Tensor] = {}
+        for batch in length_batches(chunks):
+            sequences = [one.sequence for one in batch]
+            logits |= zip(sequences, self._runner.prefill(batch), strict=True)
+        return logits
+
+    def _snapshot(self, sequences: abc.Sequence[Sequence]) -> None:
+        """Prefill sequences up to the end of their last image, and keep a copy of the states there.
+
+        Other questions about these images start with the copy, and so do later turns whose chat template rewrites earlier
+        replies. A turn that continues with the state of its conversation needs no copy and no additional forward pass.
+        """
+        blocks = {
+            one: block
+            for one in sequences
+            if (block := last_image_block(one, self.image_token)) is not None
+            and block.num_tokens > one.num_cached
+        }
+        chunks = (PrefillChunk(one, *block[1:3]) for one, block in blocks.items())
+        self._prefill_chunks(chunks)
+        for one in blocks:
+            one.snapshots[one.num_cached] = self._cache.states.export(one.slot)
 
     def _reuse_prefix(self, sequence: Sequence) -> None:
         """Move the keys and values of the longest retained prefix of a sequence to its slot."""
@@ -263,6 +315,7 @@ class Engine:
         if source is not None and (tensors := self._prefixes.drop(source)) is not None:
             self._cache.load(tensors, [sequence], source.num_cached)
             sequence.num_cached, sequence.grids = source.num_cached, list(source.grids)
+            sequence.snapshots = tensors.snapshots
 
     def _share_blocks(self, sequences: abc.Sequence[Sequence]) -> None:
         """Copy cached prefix blocks of other sequences to the slots of these sequences."""
@@ -273,12 +326,24 @@ class Engine:
                 source, block = shared
                 found.setdefault((source, block.num_tokens), (block, []))[1].append(one)
         for (source, size), (block, targets) in found.items():
+            states = source.snapshots.get(size)
             if source in self._prefixes:
-                self._cache.load(self._prefixes.tensors(source), targets, size)
+                self._cache.load(self._prefixes.tensors(source), targets, size, states)
             else:
-                self._cache.copy(source, targets, size)
+                self._cache.copy(source, targets, size, states)
             for one in targets:
                 one.num_cached, one.grids = size, source.grids[: block.num_images]
+                one.snapshots = {} if states is None else {size: states}
 
     def _block_index(self) -> BlockIndex:
-        return BlockIndex((*self._cache.running, *self._prefixes.sequences), self.image_token)
+        return BlockIndex(
+            (*self._cache.running, *self._prefixes.sequences),
+            self.image_token,
+            needs_snapshot=self.family.has_states,
+        )
+
+
+def _vision_cache_bytes(device: torch.device, max_cache_bytes: int | None) -> int:
+    if max_cache_bytes is None:
+        max_cache_bytes = int(free_memory_bytes(device) * MEMORY_FRACTION)
+    return max_cache_bytes // 8

@@ -1,29 +1,52 @@
-"""KV cache of the running sequences, layer by layer.
+"""Layer state of the running sequences: keys and values of attention layers, states of linear and convolution layers.
 
-    a layer: (slots, key-value heads, tokens, head dimension); slot n belongs to the n-th running sequence
+    keys or values of a layer: (slots, key-value heads, tokens, head dimension)
+    state of a layer: (slots, ...); its size does not depend on the number of tokens
 
-Slots of running sequences are contiguous, so a decode step uses them as a view. When a sequence leaves, the last sequence
-moves to its slot.
+Slot n belongs to the n-th running sequence. Slots of running sequences are contiguous, so a decode step uses them as a
+view. When a sequence leaves, the last sequence moves to its slot.
+
+Sliding-window layers keep the keys and values of all tokens, and masks limit what they attend to: a prefix can end at any
+token. A state is that after the last token. It cannot be rewound, so a shared prefix needs a copy of the state at its end.
 """
 
 from __future__ import annotations
 
 from collections import abc
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from pixel_reasoner.models.engine.recurrent_state import RecurrentStates, StateTensors
 from pixel_reasoner.models.engine.sequence import Sequence
 
 CACHE_BLOCK_TOKENS = 128
 """growth of a slot, in tokens"""
 
-LayerTensors = list[tuple[torch.Tensor, torch.Tensor]]
-"""(key-value heads, tokens, head dimension) keys and values of one sequence, for each layer"""
+
+@dataclass
+class SequenceTensors:
+    """Layer state of one sequence, outside of the slots."""
+
+    tokens: dict[int, tuple[torch.Tensor, torch.Tensor]]
+    """layer -> (key-value heads, tokens, head dimension) keys and values"""
+    states: StateTensors = field(default_factory=dict)
+    """states of the layers after the last token"""
+    snapshots: dict[int, StateTensors] = field(default_factory=dict)
+    """number of tokens -> states of the layers after them"""
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all tensors."""
+        tensors = [one for pair in self.tokens.values() for one in pair]
+        for states in (self.states, *self.snapshots.values()):
+            tensors += states.values()
+        return sum(one.numel() * one.element_size() for one in tensors)
 
 
 class KVCache:
-    """KV cache of the running sequences. transformers calls its method `update`.
+    """KV cache of the running sequences. transformers calls `update` and the methods of `RecurrentStates`.
 
     Args:
         device: of the model.
@@ -32,8 +55,9 @@ class KVCache:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.running: list[Sequence] = []
-        self.keys: list[torch.Tensor] = []
-        self.values: list[torch.Tensor] = []
+        self.keys: dict[int, torch.Tensor] = {}
+        self.values: dict[int, torch.Tensor] = {}
+        self.states = RecurrentStates()
         self.lengths = torch.zeros(0, dtype=torch.long)
         """(running,) index of the last id of each running sequence, written by the next decode step"""
         self.position_offsets = torch.zeros(0, dtype=torch.long)
@@ -48,7 +72,8 @@ class KVCache:
     @property
     def num_bytes(self) -> int:
         """Memory of all slots."""
-        return sum(one.numel() * one.element_size() for one in (*self.keys, *self.values))
+        tensors = (*self.keys.values(), *self.values.values(), *self.states.stores.values())
+        return sum(one.numel() * one.element_size() for one in tensors)
 
     # --- sequences that join and leave ---
 
@@ -56,13 +81,15 @@ class KVCache:
         """Assign the next slot to a sequence."""
         sequence.slot = len(self.running)
         self.running.append(sequence)
+        self.states.reset(sequence.slot)
 
     def leave(self, sequence: Sequence) -> None:
         """Free the slot of a sequence; the last running sequence moves there."""
         here, last = sequence.slot, self.running.pop()
         if last is not sequence:
-            for store in (*self.keys, *self.values):
+            for store in (*self.keys.values(), *self.values.values()):
                 store[here, :, : last.num_cached] = store[last.slot, :, : last.num_cached]
+            self.states.move(last.slot, here)
             self.running[here] = last
             if len(self.lengths) > last.slot:
                 self.lengths[here] = self.lengths[last.slot]
@@ -81,47 +108,81 @@ class KVCache:
     def free(self) -> None:
         """Free the memory of all slots; no sequence may be running."""
         assert not self.running, "running sequences need their slots"
-        self.keys, self.values = [], []
+        self.keys, self.values = {}, {}
+        self.states.free()
 
     # --- copies ---
 
-    def export(self, sequence: Sequence) -> LayerTensors:
-        """Return copies of the keys and values of a running sequence."""
+    def export(self, sequence: Sequence) -> SequenceTensors:
+        """Return copies of the layer state of a running sequence, with its snapshots."""
         slot, size = sequence.slot, sequence.num_cached
-        return [
-            (keys[slot, :, :size].clone(), values[slot, :, :size].clone())
-            for keys, values in zip(self.keys, self.values, strict=True)
-        ]
+        tokens = {
+            layer: (keys[slot, :, :size].clone(), self.values[layer][slot, :, :size].clone())
+            for layer, keys in self.keys.items()
+        }
+        return SequenceTensors(tokens, self.states.export(slot), dict(sequence.snapshots))
 
-    def load(self, tensors: LayerTensors, targets: abc.Sequence[Sequence], size: int) -> None:
-        """Copy the first tokens of exported keys and values into the slots of running sequences."""
-        slots = self._get_slots(targets)
-        for layer, pair in enumerate(tensors):
-            if layer == len(self.keys):
-                self._add_layer(pair[1], size)
-            for store, source in zip((self.keys[layer], self.values[layer]), pair, strict=True):
-                store[slots, :, :size] = source[:, :size]
+    def load(
+        self,
+        tensors: SequenceTensors,
+        targets: abc.Sequence[Sequence],
+        size: int,
+        states: StateTensors | None = None,
+    ) -> None:
+        """Copy the first tokens of exported tensors into the slots of running sequences.
 
-    def copy(self, source: Sequence, targets: abc.Sequence[Sequence], size: int) -> None:
-        """Copy the first tokens of a running sequence into the slots of others."""
+        Args:
+            tensors: of one sequence.
+            targets: running sequences.
+            size: number of tokens.
+            states: states after these tokens; by default those after the last token.
+        """
         slots = self._get_slots(targets)
-        for store in (*self.keys, *self.values):
+        for layer, (keys, values) in tensors.tokens.items():
+            self._ensure_layer(layer, keys, values, size)
+            self.keys[layer][slots, :, :size] = keys[:, :size]
+            self.values[layer][slots, :, :size] = values[:, :size]
+        self.states.load(tensors.states if states is None else states, slots, len(self.running))
+
+    def copy(
+        self,
+        source: Sequence,
+        targets: abc.Sequence[Sequence],
+        size: int,
+        states: StateTensors | None = None,
+    ) -> None:
+        """Copy the first tokens of a running sequence into the slots of others; `states` as in `load`."""
+        slots = self._get_slots(targets)
+        for store in (*self.keys.values(), *self.values.values()):
             store[slots, :, :size] = store[source.slot, :, :size]
+        if states is None:
+            states = self.states.export(source.slot)
+        self.states.load(states, slots, len(self.running))
 
     def _get_slots(self, sequences: abc.Sequence[Sequence]) -> torch.Tensor:
         return torch.tensor([one.slot for one in sequences], device=self.device)
 
     # --- forward passes ---
 
-    def plan_prefill(self, write_at: torch.Tensor, sequences: abc.Sequence[Sequence]) -> None:
-        """Set where the next forward pass writes: (sequences, new tokens) indexes in the slots of these sequences."""
+    def plan_prefill(
+        self, write_at: torch.Tensor, sequences: abc.Sequence[Sequence], counts: torch.Tensor
+    ) -> None:
+        """Set where the next forward pass writes.
+
+        Args:
+            write_at: (sequences, new tokens) indexes in the slots of these sequences.
+            sequences: to prefill.
+            counts: (sequences,) number of new tokens without padding.
+        """
         self._slots = self._read_slots = self._get_slots(sequences)
         self._is_decode = False
+        self.states.plan_prefill(self._slots, counts)
         self._plan(write_at, int(write_at.max()) + 1)
 
     def plan_decode(self) -> torch.Tensor:
         """Let the next forward pass write one token for each running sequence; returns its (running, tokens) mask."""
         self._read_slots, self._is_decode = slice(0, len(self.running)), True
+        self.states.plan_decode(len(self.running))
         self._plan(self.lengths[:, None], max(len(one.ids) for one in self.running))
         return self.token_index <= self.lengths[:, None]
 
@@ -141,8 +202,8 @@ class KVCache:
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write (sequences, heads, new, dim) keys and values. Returns all keys and values of these sequences."""
-        if layer == len(self.keys):
-            self._add_layer(values[0], self.max_length)
+        # Under autocast keys have 32 bits after the rotary embedding and values have 16 bits. Attention uses 16 bits for both.
+        self._ensure_layer(layer, keys[0].to(values.dtype), values[0], self.max_length)
         write = self._write_decode if self._is_decode else self._write_prefill
         write(self.keys[layer], keys)
         write(self.values[layer], values)
@@ -151,14 +212,36 @@ class KVCache:
             self.values[layer][self._read_slots, :, : self.max_length],
         )
 
-    def _add_layer(self, values: torch.Tensor, length: int) -> None:
-        """Create the stores of the next layer, in the dtype of its (heads, tokens, dim) values.
+    def get_conv_state(self, layer: int, state_idx: int = 0) -> torch.Tensor | None:
+        """Return the inputs of a causal convolution before the new tokens (`RecurrentStates`)."""
+        return self.states.get_conv_state(layer, state_idx)
 
-        Under autocast keys have 32 bits after the rotary embedding and values have 16 bits. Attention uses 16 bits for both.
-        """
-        heads, _, dim = values.shape
-        for stores in (self.keys, self.values):
-            stores.append(values.new_zeros((0, heads, 0, dim)))
+    def update_conv_state(self, new: torch.Tensor, layer: int, **given: Any) -> torch.Tensor:
+        """Write the last inputs of a causal convolution (`RecurrentStates`)."""
+        return self.states.update_conv_state(new, layer, len(self.running), **given)
+
+    def get_recurrent_state(self, layer: int, state_idx: int = 0) -> torch.Tensor | None:
+        """Return the states of linear attention before the new tokens (`RecurrentStates`)."""
+        return self.states.get_recurrent_state(layer, state_idx)
+
+    def update_recurrent_state(self, new: torch.Tensor, layer: int, **given: Any) -> torch.Tensor:
+        """Write the states of linear attention after the new tokens (`RecurrentStates`)."""
+        return self.states.update_recurrent_state(new, layer, len(self.running), **given)
+
+    def is_recording_past(self, layer: int) -> bool:
+        """Return whether a layer records past states, as transformers asks: never."""
+        del layer
+        return False
+
+    def _ensure_layer(
+        self, layer: int, keys: torch.Tensor, values: torch.Tensor, length: int
+    ) -> None:
+        """Create the stores of a layer for its (heads, tokens, dim) keys and values. With MLA the dims differ."""
+        if layer in self.keys:
+            return
+        for stores, one in ((self.keys, keys), (self.values, values)):
+            heads, _, dim = one.shape
+            stores[layer] = one.new_zeros((0, heads, 0, dim))
         self.reserve(len(self.running), length)
 
     def _write_prefill(self, store: torch.Tensor, new: torch.Tensor) -> None:
@@ -177,7 +260,7 @@ class KVCache:
     def reserve(self, num_slots: int, length: int) -> None:
         """Grow the slots. New memory is zero, because masked values must be finite."""
         for stores in (self.keys, self.values):
-            for layer, store in enumerate(stores):
+            for layer, store in stores.items():
                 slots, heads, reserved, dim = store.shape
                 if slots >= num_slots and reserved >= length:
                     continue

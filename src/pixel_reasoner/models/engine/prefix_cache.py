@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from pixel_reasoner.models.engine.layer_state import LayerTensors
+from pixel_reasoner.models.engine.layer_state import SequenceTensors
 from pixel_reasoner.models.engine.sequence import Sequence
 
 MEMORY_FRACTION = 0.25
@@ -32,34 +32,56 @@ class PrefixBlock(NamedTuple):
     """digest of its ids and images"""
     num_tokens: int
     num_images: int
+    ends_with_image: bool
 
 
 _blocks: weakref.WeakKeyDictionary[Sequence, list[PrefixBlock]] = weakref.WeakKeyDictionary()
 
 
 def prefix_blocks(sequence: Sequence, image_token: int) -> list[PrefixBlock]:
-    """Return the prefix blocks of a prompt, shortest first; empty if two images are adjacent."""
+    """Return the prefix blocks of a prompt, shortest first; empty if its images cannot be separated."""
     if sequence not in _blocks:
         _blocks[sequence] = _compute_blocks(sequence, image_token)
     return _blocks[sequence]
 
 
+def last_image_block(sequence: Sequence, image_token: int) -> PrefixBlock | None:
+    """Return the prefix block of a prompt that ends with its last image; None for a prompt without images."""
+    blocks = prefix_blocks(sequence, image_token)
+    return next((one for one in reversed(blocks) if one.ends_with_image), None)
+
+
 def _compute_blocks(sequence: Sequence, image_token: int) -> list[PrefixBlock]:
     ids = np.array(sequence.ids[: sequence.num_prompt_tokens], dtype=np.int32)
-    edges = np.flatnonzero(np.diff(ids == image_token, prepend=False, append=False))
+    edges = _image_edges(ids == image_token, sequence.image_lengths)
     if len(edges) != 2 * len(sequence.images):
         return []
     blocks: list[PrefixBlock] = []
     digest, start = b"", 0
-    for n, edge in enumerate(edges.tolist()):
-        content = sequence.images[n // 2].digest if n % 2 else ids[start:edge].tobytes()
+    for n, edge in enumerate(edges):
+        is_image = bool(n % 2)
         hashed = hashlib.blake2b(digest, digest_size=16)
         hashed.update(f"{edge}:".encode())
-        hashed.update(content)
+        hashed.update(ids[start:edge].tobytes())
+        if is_image:
+            hashed.update(sequence.images[n // 2].digest)
         digest, start = hashed.digest(), edge
         if 0 < edge < len(ids):
-            blocks.append(PrefixBlock(digest, edge, (n + 1) // 2))
+            blocks.append(PrefixBlock(digest, edge, (n + 1) // 2, is_image))
     return blocks
+
+
+def _image_edges(is_image: Any, lengths: abc.Sequence[int] | None) -> list[int]:
+    """Return the index of the first visual token of each image and of the token after its last one."""
+    if lengths is None:
+        edges: list[int] = np.flatnonzero(np.diff(is_image, prepend=False, append=False)).tolist()
+        return edges
+    sizes = np.array(lengths, dtype=np.int64)
+    index, ends = np.flatnonzero(is_image), sizes.cumsum()
+    if len(index) != sizes.sum():
+        return []
+    pairs = zip(index[ends - sizes].tolist(), (index[ends - 1] + 1).tolist(), strict=True)
+    return [edge for pair in pairs for edge in pair]
 
 
 class PrefixCache:
@@ -75,7 +97,7 @@ class PrefixCache:
         self.device = device
         self._max_bytes = max_bytes
         self.num_bytes = 0
-        self._retained: OrderedDict[Sequence, LayerTensors] = OrderedDict()
+        self._retained: OrderedDict[Sequence, SequenceTensors] = OrderedDict()
 
     @property
     def max_bytes(self) -> int:
@@ -97,21 +119,22 @@ class PrefixCache:
     def __contains__(self, sequence: Sequence) -> bool:
         return sequence in self._retained
 
-    def retain(self, sequence: Sequence, tensors: LayerTensors) -> None:
+    def retain(self, sequence: Sequence, tensors: SequenceTensors) -> None:
         """Retain the keys and values of a finished sequence. Evicts the least recently used above the limit."""
         self._retained[sequence] = tensors
-        self.num_bytes += _num_bytes(tensors)
+        self.num_bytes += tensors.num_bytes
         while self.num_bytes > self.max_bytes:
             self.drop(next(iter(self._retained)))
 
-    def drop(self, sequence: Sequence) -> LayerTensors | None:
+    def drop(self, sequence: Sequence) -> SequenceTensors | None:
         """Remove a sequence and return its keys and values; None if it is not retained."""
         tensors = self._retained.pop(sequence, None)
         if tensors is not None:
-            self.num_bytes -= _num_bytes(tensors)
+            self.num_bytes -= tensors.num_bytes
+            sequence.snapshots = {}
         return tensors
 
-    def tensors(self, sequence: Sequence) -> LayerTensors:
+    def tensors(self, sequence: Sequence) -> SequenceTensors:
         """Return the keys and values of a retained sequence, and mark it as used."""
         self._retained.move_to_end(sequence)
         return self._retained[sequence]
@@ -128,15 +151,24 @@ class PrefixCache:
 
 
 class BlockIndex:
-    """Index of the cached prefix blocks of running and retained sequences."""
+    """Index of the cached prefix blocks of running and retained sequences.
 
-    def __init__(self, sequences: abc.Iterable[Sequence], image_token: int) -> None:
+    Args:
+        sequences: running and retained.
+        image_token: placeholder id of a visual token.
+        needs_snapshot: whether a block can only be reused with a snapshot of the states after it.
+    """
+
+    def __init__(
+        self, sequences: abc.Iterable[Sequence], image_token: int, *, needs_snapshot: bool = False
+    ) -> None:
         self.image_token = image_token
         self._sources = {
             block.digest: sequence
             for sequence in sequences
             for block in prefix_blocks(sequence, image_token)
             if block.num_tokens <= sequence.num_cached
+            and (not needs_snapshot or block.num_tokens in sequence.snapshots)
         }
 
     def longest_block(self, sequence: Sequence) -> tuple[Sequence, PrefixBlock] | None:
@@ -150,10 +182,6 @@ class BlockIndex:
             ):
                 return source, block
         return None
-
-
-def _num_bytes(tensors: LayerTensors) -> int:
-    return sum(one.numel() * one.element_size() for pair in tensors for one in pair)
 
 
 def free_memory_bytes(device: Any) -> int:

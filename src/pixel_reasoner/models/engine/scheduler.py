@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import abc
+from typing import NamedTuple
 
-from pixel_reasoner.models.engine.prefix_cache import prefix_blocks
+from pixel_reasoner.models.engine.prefix_cache import last_image_block, prefix_blocks
 from pixel_reasoner.models.engine.sequence import Sequence
 
 MAX_PREFILL_TOKENS = 16_384
@@ -50,12 +51,32 @@ class Scheduler:
         return taken
 
 
+class PrefillChunk(NamedTuple):
+    """Tokens of a sequence to prefill in one forward pass: from the first uncached one to `end`."""
+
+    sequence: Sequence
+    end: int
+    num_images: int
+    """images of the sequence up to `end`"""
+
+    @classmethod
+    def rest(cls, sequence: Sequence) -> PrefillChunk:
+        """Return the chunk with all uncached tokens."""
+        return cls(sequence, len(sequence.ids), len(sequence.images))
+
+    @property
+    def num_new(self) -> int:
+        """Number of tokens to prefill."""
+        return self.end - self.sequence.num_cached
+
+
 def split_by_shared_prefix(
-    sequences: abc.Sequence[Sequence], image_token: int
+    sequences: abc.Sequence[Sequence], image_token: int, *, needs_snapshot: bool = False
 ) -> tuple[list[Sequence], list[Sequence]]:
     """Split sequences into two groups: the first to prefill now, the second to prefill later with a prefix of the first.
 
-    The second group is empty if it would save fewer than `PREFIX_MIN_TOKENS` tokens.
+    The second group is empty if it would save fewer than `PREFIX_MIN_TOKENS` tokens. With `needs_snapshot` a prefix can
+    only end after the last image of a sequence.
     """
     first: list[Sequence] = []
     later: list[Sequence] = []
@@ -68,18 +89,21 @@ def split_by_shared_prefix(
             num_saved += shared - sequence.num_cached
         else:
             first.append(sequence)
+            if needs_snapshot:
+                last = last_image_block(sequence, image_token)
+                blocks = [last] if last is not None else []
             sizes |= {block.digest: block.num_tokens for block in blocks}
     return (first, later) if num_saved >= PREFIX_MIN_TOKENS else (list(sequences), [])
 
 
-def length_batches(sequences: abc.Sequence[Sequence]) -> list[list[Sequence]]:
-    """Group sequences of similar prefill length into forward passes, longest first."""
-    batches: list[list[Sequence]] = []
-    for sequence in sorted(sequences, key=lambda one: -one.num_uncached):
-        size = sequence.num_uncached
-        longest = batches[-1][0].num_uncached if batches else 0
+def length_batches(chunks: abc.Iterable[PrefillChunk]) -> list[list[PrefillChunk]]:
+    """Group chunks of similar length into forward passes, longest first."""
+    batches: list[list[PrefillChunk]] = []
+    for chunk in sorted(chunks, key=lambda one: -one.num_new):
+        size = chunk.num_new
+        longest = batches[-1][0].num_new if batches else 0
         free = MAX_PREFILL_TOKENS - longest * len(batches[-1] if batches else ())
         if not batches or size < longest * MIN_LENGTH_RATIO or longest > free:
             batches.append([])
-        batches[-1].append(sequence)
+        batches[-1].append(chunk)
     return batches

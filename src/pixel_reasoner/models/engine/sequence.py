@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pixel_reasoner.models.engine.recurrent_state import StateTensors
 from pixel_reasoner.schema.settings import SamplingParams
 
 _digests: dict[int, tuple[weakref.ref[Any], bytes]] = {}
@@ -38,6 +39,8 @@ class ImageInput(NamedTuple):
     digest: bytes
     image: Any
     """PIL image"""
+    is_single: bool = True
+    """whether the prompt has no other image; some families encode several images in fewer tokens each"""
 
     @classmethod
     def of(cls, image: Any) -> ImageInput:
@@ -89,6 +92,12 @@ class Sequence:
     """position of a generated token minus its index; not zero because an image has fewer positions than tokens"""
     grids: list[torch.Tensor] = field(init=False, default_factory=list)
     """(3,) patches in time, height and width of each cached image"""
+    image_lengths: list[int] | None = field(init=False, default=None)
+    """number of visual tokens of each image; None if each image is one run of placeholders"""
+    is_described: bool = field(init=False, default=False)
+    """whether the engine has set the digests and lengths of the images"""
+    snapshots: dict[int, StateTensors] = field(init=False, default_factory=dict)
+    """number of tokens -> layer states after them; only in models with linear-attention or convolution layers"""
     slot: int = field(init=False, default=-1)
     """index in the batch of running sequences; -1 for none"""
 

@@ -43,6 +43,7 @@ function TraceView({ trace, question, store, hasMedia, onOpen }) {
     ${trace.error ? html`<p class="error"><b>Failed.</b> ${trace.error}</p>` : null}
     ${hasMedia ? html`<${MediaView} ...${shared} />` : null}
     <${Turns} ...${shared} />
+    ${trace.candidates?.length ? html`<${Candidates} trace=${trace} store=${store} onOpen=${onOpen} />` : null}
     ${trace.mask?.length ? html`<${Mask} segments=${trace.mask} />` : null}
   </section>`;
 }
@@ -76,7 +77,8 @@ function isWhole(box) {
 
 /** Marks of all crops of a source, and of its evidence, in coordinates of the region that is shown. */
 function marksOf(trace, source, region = [0, 0, 1, 1], parent = null) {
-  const crops = (trace.pictures ?? []).filter(
+  const regions = (trace.pictures ?? []).flatMap((one) => [one, ...(one.beside ?? []).map((region) => ({ ...region, number: one.number, turn: one.turn, parent: one.parent }))]);
+  const crops = regions.filter(
     (one) => one.turn && one.medium === source.medium && (one.frame ?? null) === (source.frame ?? null) && !isWhole(one.box),
   );
   const own = parent === null ? crops : crops.filter((one) => one.parent === parent);
@@ -104,7 +106,7 @@ function Pictures({ media, ...shared }) {
   const shown = media.pictures.map((number) => shared.pictures.get(number)).filter(Boolean);
   const earlier = shown.filter((picture) => picture.parent);
   return html`${shown.filter((picture) => !picture.parent).map((picture) => html`<${PicturePair} ...${shared} media=${media} picture=${picture} />`)}
-    ${earlier.length ? html`<p class="facts">The model still has the crops of the questions before.</p>
+    ${earlier.length ? html`<p class="facts">The prompt also contains these regions.</p>
       <div class="results earlier">${earlier.map((picture) => html`<${Result} ...${shared} picture=${picture} />`)}</div>` : null}`;
 }
 
@@ -165,37 +167,50 @@ function TurnView({ turn, trace, store, pictures, hot, onHot, onOpen }) {
   const calls = turn.parts.filter((part) => part.call).map((part) => part.call);
   const isRefused = calls.length > 0 && calls.every((call) => call.error);
   const results = calls.flatMap((call) => call.pictures ?? []).map((number) => pictures.get(number)).filter(Boolean);
+  const drawings = calls.flatMap((call) => call.drawings ?? []);
   const kind = isRefused ? "refused" : turnClass(turn.number);
   return html`<li class=${classes("turn", kind, turn.number === hot && "hot")} data-turn=${turn.number}
       onPointerEnter=${() => onHot(turn.number)} onPointerLeave=${() => onHot(0)}>
     <span class="dot" aria-hidden="true">${turn.number}</span>
     <div class="words">
-      ${turn.parts.map((part) => html`<${PartView} part=${part} isMistake=${turn.is_mistake} />`)}
+      ${turn.parts.map((part) => html`<${PartView} part=${part} isMistake=${turn.is_mistake} isScripted=${turn.is_scripted} />`)}
       ${turn.raw ? html`<details><summary>generated text</summary><pre tabindex="0">${turn.raw}</pre></details>` : null}
     </div>
+    ${drawings.length ? html`<div class="results">${drawings.map((image) => html`<${DrawnResult} image=${image} store=${store} onOpen=${onOpen} />`)}</div>` : null}
     ${results.length ? html`<div class="results">${results.map((picture) => html`<${Result} picture=${picture} trace=${trace} store=${store} hot=${hot} onHot=${onHot} onOpen=${onOpen} />`)}</div>` : null}
   </li>`;
 }
 
-function PartView({ part, isMistake }) {
+function PartView({ part, isMistake, isScripted }) {
   if (part.thought !== undefined) return html`<p class="thought">${part.thought}</p>`;
   if (part.text !== undefined) return html`<p class="thought">${part.text}</p>`;
   const { call } = part;
-  return html`<p class="call">${call.words}${isMistake ? html`<span class="mistake">a deliberate mistake</span>` : null}</p>
+  return html`<p class="call">${call.words}${isScripted ? html`<span class="mistake">shown by the strategy</span>` : null}${isMistake ? html`<span class="mistake">a deliberate mistake</span>` : null}</p>
+    ${(call.repairs || []).map((one) => html`<p class="repair"><b>Repaired.</b> ${one}</p>`)}
     ${call.error ? html`<p class="refusal"><b>Rejected, ${call.error}.</b> ${call.reply}</p>` : null}
     ${!call.error && call.reply !== undefined ? html`<p class="reply">${call.reply}</p>` : null}`;
 }
 
+/** What was measured or read, drawn on the picture. The model received the text alone. */
+function DrawnResult({ image, store, onOpen }) {
+  const name = "The result, drawn on the picture";
+  const open = () => onOpen({ title: name, image, sizePx: image.px, marks: [], view: null });
+  return html`<div class=${classes("result", shapeOf(image.px))}>
+    <${Figure} image=${image} store=${store} alt=${name} sizePx=${image.px} onOpen=${image.ref && open}><b>Drawn</b> for this page; the model received the text<//>
+  </div>`;
+}
+
 function Result({ picture, trace, store, hot, onHot, onOpen }) {
   const source = sourceOf(trace, picture);
-  const marks = source ? marksOf(trace, source, picture.box, picture.number) : [];
+  const isSheet = Boolean(picture.beside?.length);
+  const marks = source && !isSheet ? marksOf(trace, source, picture.box, picture.number) : [];
   const name = `Picture ${picture.number}`;
   const open = () => onOpen(resultView(picture, trace, source, name));
   return html`<div class=${classes("result", shapeOf(picture.seen_px))}>
     <${Figure} image=${picture.view} store=${store} alt=${`${name} ${word("as the model received it")}`} sizePx=${picture.seen_px} marks=${marks} hot=${hot} onHot=${onHot} onOpen=${open}>
       <b>${name}</b>${picture.frame ? `, frame ${picture.frame}` : ""}${picture.time_s === undefined ? "" : ` at ${formatTime(picture.time_s)}`}
       <br />${formatSize(picture.source_px)} → ${formatSize(picture.seen_px)} px${(picture.transforms ?? []).map((one) => html`<br />${one}`)}<//>
-    ${source && !isWhole(picture.box) ? html`<${Locator} source=${source} box=${picture.box} store=${store} turn=${picture.turn} />` : null}
+    ${source && !isSheet && !isWhole(picture.box) ? html`<${Locator} source=${source} box=${picture.box} store=${store} turn=${picture.turn} />` : null}
   </div>`;
 }
 
@@ -208,6 +223,37 @@ function resultView(picture, trace, source, name) {
   const start = marks.findIndex((mark) => mark.label === String(picture.number));
   const overview = (trace.pictures ?? []).find((one) => !one.turn && one.medium === picture.medium && (one.frame ?? null) === (picture.frame ?? null));
   return { title: `${name} in its source`, image: source.image, sizePx: source.px, marks, view: overview?.view.ref ? overview.view : null, start };
+}
+
+// --- rollouts of a strategy ---
+
+function Candidates({ trace, store, onOpen }) {
+  const { candidates } = trace;
+  const hidden = trace.num_candidates - candidates.length;
+  return html`<details class="candidates" open><summary>${trace.num_candidates} rollouts of the strategy</summary>
+    <ol class="results">${candidates.map((one) => html`<${CandidateView} candidate=${one} trace=${trace} store=${store} onOpen=${onOpen} />`)}</ol>
+    ${hidden > 0 ? html`<p class="facts">${hidden.toLocaleString("en")} less probable rollouts are not shown.</p>` : null}
+  </details>`;
+}
+
+function CandidateView({ candidate, trace, store, onOpen }) {
+  const score = candidate.score === undefined ? null : html`<span>score <b>${candidate.score.toFixed(2)}</b></span>`;
+  return html`<li class=${classes("candidate", candidate.is_selected && "selected")}>
+    <p class="facts">${candidate.is_selected ? html`<span><b>selected</b></span>` : null}
+      ${candidate.text ? html`<span>${candidate.text}</span>` : null}
+      <span>${candidate.answered ?? "no answer"}</span>${score}
+      ${candidate.votes ? html`<span>votes <b>${candidate.votes}</b></span>` : null}</p>
+    ${(candidate.regions ?? []).map((region) => html`<${CandidateRegion} region=${region} trace=${trace} store=${store} onOpen=${onOpen} />`)}
+  </li>`;
+}
+
+function CandidateRegion({ region, trace, store, onOpen }) {
+  const source = sourceOf(trace, region);
+  const open = () => onOpen({ title: "Region of a rollout", image: source.image, sizePx: source.px, marks: [{ box: region.box, label: "", turn: 1, kind: "crop" }], view: null, start: 0 });
+  return html`<div class="result">
+    <${Figure} image=${region.view} store=${store} alt="region of a rollout" sizePx=${region.view.px} onOpen=${source?.image.ref && open}>${null}<//>
+    ${source && !isWhole(region.box) ? html`<${Locator} source=${source} box=${region.box} store=${store} turn=${1} />` : null}
+  </div>`;
 }
 
 // --- the loss mask of a training example ---

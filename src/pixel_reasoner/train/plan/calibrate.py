@@ -24,7 +24,6 @@ from trl.trainer.utils import add_fused_lm_head
 from pixel_reasoner.errors import ModelError
 from pixel_reasoner.files import read_json_object
 from pixel_reasoner.models.engine import (
-    FAMILIES,
     Engine,
     ImageInput,
     Sequence as EngineSequence,
@@ -39,6 +38,8 @@ from pixel_reasoner.train.weights import lora_config, prepare_vision
 REPEATS = 4
 """the fastest counts: other programs use the machine too"""
 DECODE_STEPS = 8
+MEASURED_FAMILIES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
+"""model types whose configuration and inputs are known here"""
 
 
 class Row(NamedTuple):
@@ -91,7 +92,7 @@ def measure_costs(
 
     Args:
         run: what is trained, and how.
-        config: of the model; its family is one of the engine's.
+        config: of the model; its family is one of `MEASURED_FAMILIES`.
         batch: one micro-batch.
         generation: one batch of rollouts; None for SFT.
         processor: of the model.
@@ -99,9 +100,9 @@ def measure_costs(
     Raises:
         ModelError: a family whose inputs are unknown here.
     """
-    if config.model_type not in FAMILIES:
+    if config.model_type not in MEASURED_FAMILIES:
         raise ModelError(
-            expected=f"a model of {', '.join(FAMILIES)} for measurements on this machine",
+            expected=f"a model of {', '.join(MEASURED_FAMILIES)} for measurements on this machine",
             got=config.model_type,
             fix="plan for a GPU by its name: --gpu H100",
         )
@@ -254,7 +255,7 @@ def _time_generation(
     """Return the seconds of the prefill of a batch of rollouts, and of one decode step."""
     prefills, decodes = [], []
     for _ in range(2):
-        engine = Engine(model, processor.image_processor, [-1])
+        engine = Engine(model, processor, [-1])
         for sequence in _requests(model.config, generation, processor):
             engine.add_request(sequence)
         prefill = 0.0

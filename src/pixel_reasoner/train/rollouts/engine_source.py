@@ -55,7 +55,7 @@ class RolloutSource:
         self.trainer = trainer
         self.engine = Engine(
             _weights(trainer) if model is None else model,
-            trainer.processing_class.image_processor,
+            trainer.processing_class,
             trainer.eos_token_ids,
             sampler=build_sampler(trainer.generation_config),
         )

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from pixel_reasoner.errors import ModelError
-from pixel_reasoner.models.engine import FAMILIES, unwrap_peft
+from pixel_reasoner.models.engine import unwrap_peft
 from pixel_reasoner.models.patches import optimize_vision_encoder
 from pixel_reasoner.train import distributed
 from pixel_reasoner.train.rollouts.engine_source import RolloutSource, can_use_engine
@@ -88,8 +88,7 @@ class GatheredSource:
         self._copy.to(self.trainer.accelerator.device)
         copy_weights(self.trainer, self._copy)
         model = unwrap_peft(self._copy)
-        if model.config.model_type in FAMILIES:
-            optimize_vision_encoder(model)
+        optimize_vision_encoder(model)
         return RolloutSource(self.trainer, model)
 
 

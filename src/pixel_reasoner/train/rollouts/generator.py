@@ -21,6 +21,7 @@ from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.api import Completion
 from pixel_reasoner.models.folder import FolderSettings
+from pixel_reasoner.models.processor_inputs import ProcessorInputs
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.settings import RolloutConfig, RunSettings
@@ -206,6 +207,7 @@ class TrlTurnSource:
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
+        self.inputs = ProcessorInputs(trainer.processing_class)
         self._is_first_turn = True
 
     def clear(self) -> None:
@@ -222,18 +224,17 @@ class TrlTurnSource:
         ids, logprobs = self.trainer._generate_single_turn(
             [list(ids) for ids in prompt_ids],
             images if has_images else None,
-            self._image_fields(prompt_ids, images) if has_images else {},
+            self._image_fields(prompt_ids, images or ()) if has_images else {},
             num_generations,
         )
         return ids, logprobs
 
-    def _image_fields(self, prompt_ids: Sequence[Sequence[int]], images: Any) -> dict[str, Any]:
+    def _image_fields(
+        self, prompt_ids: Sequence[Sequence[int]], images: Sequence[Any]
+    ) -> dict[str, Any]:
         """Return image inputs of transformers' `generate`."""
-        trainer = self.trainer
-        flat = [image for some in images for image in some or ()]
-        inputs = trainer.processing_class.image_processor(images=flat, return_tensors="pt")
-        kinds = [[int(token == trainer._image_pad_token_id) for token in ids] for ids in prompt_ids]
-        return {**inputs, token_type_ids_name(inputs): kinds}
+        tensors = self.inputs.picture_tensors([list(some or ()) for some in images])
+        return tensors | self.inputs.per_token_inputs(prompt_ids)
 
 
 def token_type_ids_name(image_inputs: Any) -> str:

@@ -1,4 +1,4 @@
-"""Faster decode step of the dense Qwen text decoders on a CPU, in 32 bits.
+"""Faster decode step of dense decoders with the layers of Llama (Qwen, Mistral) on a CPU, in 32 bits.
 
 Results equal those of transformers bit for bit. A step of a small model spends much of its time outside of matrix
 products. This implementation calls fused norms, rotates queries and keys together, and converts the mask once instead of
@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+
+LLAMA_LIKE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+"""model types of decoders with such layers and 1D positions"""
 
 
 def can_decode(text: Any) -> bool:

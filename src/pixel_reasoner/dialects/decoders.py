@@ -7,6 +7,8 @@ cannot be decoded, `NoCall` for text that is none. Values of XML are texts; the 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pixel_reasoner.dialects.loose_json import (
@@ -16,6 +18,7 @@ from pixel_reasoner.dialects.loose_json import (
     decode_json,
     value_end,
 )
+from pixel_reasoner.dialects.markup import is_element, read_element, read_key_values
 from pixel_reasoner.dialects.syntax.base import CallSyntaxError, WrittenCall
 from pixel_reasoner.schema.repairs import RepairKind
 
@@ -24,13 +27,35 @@ class NoCall(Exception):
     """Text that is no call."""
 
 
+class Form(StrEnum):
+    """Form of the text of a call between its marks."""
+
+    JSON = "json"
+    """an object with name and arguments"""
+    PARAMETERS = "parameters"
+    """an object whose arguments have the key `parameters`"""
+    LIST = "list"
+    """a list of objects"""
+    ELEMENTS = "elements"
+    """`<function=name>` or `<invoke name="name">`, with one element per argument"""
+    KEY_VALUES = "key_values"
+    """a name, and tags around keys and values"""
+    PYTHON = "python"
+    """`name(key=value)`, alone or in a list"""
+    GEMMA = "gemma"
+    """`call:name{key:value}`"""
+    NAMED = "named"
+    """a name, a mark, and an object of arguments"""
+
+
+_Forms = tuple[Form, ...]
+
+
 class FoundCall(NamedTuple):
     """Call with names and coordinates of the family."""
 
     written: WrittenCall
     kinds: tuple[RepairKind, ...] = ()
-    is_text: bool = False
-    """whether the values are texts without types"""
 
 
 class Body(NamedTuple):
@@ -46,8 +71,10 @@ class Reader(NamedTuple):
 
     shape: str
     has_names: bool
-    names: frozenset[str]
+    names: frozenset[str] = frozenset()
     """names of the operations"""
+    forms: frozenset[Form] = frozenset({Form.JSON})
+    """forms of the dialect; any other one is a neighbour syntax"""
 
     def error(self, why: str) -> CallSyntaxError:
         """Return the error for a call, with the form of a valid one."""
@@ -93,8 +120,9 @@ class Reader(NamedTuple):
         if isinstance(value, list):
             if not value:
                 raise self.error("the list of calls is empty")
-            listed = (*kinds, RepairKind.NEIGHBOUR_SYNTAX)
-            return [self._from_object(one, listed, is_named) for one in value]
+            kinds += self._foreign(Form.LIST)
+            return [self._from_object(one, kinds, is_named) for one in value]
+        kinds += self._foreign(Form.JSON, Form.PARAMETERS)
         return [self._from_object(value, kinds, is_named)]
 
     def _from_object(
@@ -111,7 +139,7 @@ class Reader(NamedTuple):
             raise self.error("the call has no name")
         arguments = value.get("arguments")
         if "arguments" not in value and "parameters" in value:
-            arguments, kinds = value["parameters"], (*kinds, RepairKind.NEIGHBOUR_SYNTAX)
+            arguments, kinds = value["parameters"], (*kinds, *self._foreign(Form.PARAMETERS))
         for _ in range(2):
             if isinstance(arguments, str) and arguments.strip():
                 arguments, more = self._decoded_string(arguments, "arguments")
@@ -128,6 +156,10 @@ class Reader(NamedTuple):
         except ValueError as error:
             raise self.error(f"{what} is not an object but a text") from error
 
+    def _foreign(self, *forms: Form) -> tuple[RepairKind, ...]:
+        """Return the repair for a form of another family; empty if one of the forms belongs to the dialect."""
+        return () if self.forms.intersection(forms) else (RepairKind.NEIGHBOUR_SYNTAX,)
+
     # --- tags around each argument ---
 
     def elements(self, text: str, start: int) -> Body:
@@ -135,19 +167,15 @@ class Reader(NamedTuple):
         calls: list[FoundCall] = []
         kinds: tuple[RepairKind, ...] = ()
         position = start
-        while len(calls) <= _MAX_VALUES and (head := _ELEMENT.match(text, position)):
-            end_tag = f"</{head['prefix'] or ''}{head['element']}>"
-            limit = _next_element(text, head.end())
-            close = text.find(end_tag, head.end(), limit)
-            inner = text[head.end() : limit if close < 0 else close]
-            arguments, rest = _parameters(inner)
-            if close < 0:
-                if _OPEN_PARAMETER.search(rest) or not arguments:
-                    raise self.cut_off()
+        while len(calls) <= _MAX_VALUES and (found := read_element(text, position)):
+            if found.is_cut_off:
+                raise self.cut_off()
+            if found.other_text:
+                raise self.error(f"text between the arguments: {found.other_text[:40]!r}")
+            if not found.is_closed:
                 kinds = (RepairKind.END_TAG,)
-            call = FoundCall(WrittenCall(head["name"], arguments), is_text=True)
-            calls.append(call)
-            position = head.end() + len(inner) - (len(rest) if close < 0 else -len(end_tag))
+            calls.append(FoundCall(WrittenCall(found.name, dict(found.arguments), is_text=True)))
+            position = found.end
         if not calls:
             raise NoCall
         return Body(tuple(calls), position, kinds)
@@ -155,15 +183,13 @@ class Reader(NamedTuple):
     def key_values(self, text: str, start: int) -> Body:
         """Decode a name, and GLM's tags around keys and values."""
         head = _NAME.match(text, start)
-        assert head is not None, "the caller has found a name"
-        arguments: dict[str, Any] = {}
-        position = head.end()
-        while pair := _KEY_VALUE.match(text, position):
-            arguments[pair[1].strip()] = _trimmed(pair[2])
-            position = pair.end()
+        if head is None:
+            raise NoCall
+        arguments, position = read_key_values(text, head.end())
         if text.startswith("<arg_", _skip_blanks(text, position)):
             raise self.cut_off()
-        return Body((FoundCall(WrittenCall(head[0], arguments), is_text=True),), position)
+        written = WrittenCall(head[0], dict(arguments), is_text=True)
+        return Body((FoundCall(written),), position)
 
     # --- Python, Gemma, Mistral, Kimi ---
 
@@ -231,27 +257,75 @@ class Reader(NamedTuple):
         call = self._from_object(value, values[0].kinds, True)
         return Body((call,), end)
 
+    def marked(self, text: str, start: int) -> Body:
+        """Decode calls that each have marks of their own within a section, as in Kimi and Step3."""
+        calls: list[FoundCall] = []
+        kinds: tuple[RepairKind, ...] = ()
+        position = start
+        while len(calls) <= _MAX_VALUES and (head := _CALL_MARK.match(text, position)):
+            has_elements = is_element(text, head.end())
+            body = (self.elements if has_elements else self.named_json)(text, head.end())
+            calls += body.calls
+            kinds += body.kinds
+            end = _END_MARK.match(text, body.end)
+            if end is None:
+                kinds += (RepairKind.END_TAG,)
+            position = body.end if end is None else end.end()
+        if not calls:
+            raise NoCall
+        return Body(tuple(calls), position, kinds)
+
     # --- content between tags ---
 
     def any_body(self, text: str, start: int) -> Body:
         """Decode a call in the syntax of its first characters."""
         if text.startswith(("{", '"', "“"), start):
             return self.json_body(text, start)
+        decode, *forms = self._decoder_at(text, start)
+        try:
+            body = decode(text, start)
+        except NoCall as error:
+            raise self._unknown_form() from error
+        if decode == self.json_body:
+            return body
+        return body._replace(kinds=(*body.kinds, *self._foreign(*forms)))
+
+    def _decoder_at(self, text: str, start: int) -> tuple[Callable[[str, int], Body], *_Forms]:
+        """Return the decoder for text at an index, and its forms."""
         if text.startswith("[", start):
-            return (self.python if _CALLEE.match(text, start + 1) else self.json_body)(text, start)
-        if _ELEMENT.match(text, start):
-            return _neighbour(self.elements(text, start))
+            if _CALLEE.match(text, start + 1):
+                return self.python, Form.PYTHON
+            return self.json_body, Form.LIST
+        if is_element(text, start):
+            return self.elements, Form.ELEMENTS
+        if _CALL_MARK.match(text, start):
+            return self.marked, Form.NAMED, Form.ELEMENTS
+        if text.startswith("call:", start):
+            return self.gemma, Form.GEMMA
+        return self._named_decoder_at(text, start)
+
+    def _named_decoder_at(
+        self, text: str, start: int
+    ) -> tuple[Callable[[str, int], Body], *_Forms]:
+        """Return the decoder for a call that starts with the name of its operation, and its forms."""
         head = _NAME.match(text, start)
         if head is None:
-            raise self.error("the call is not valid JSON, nor another known form")
+            raise self._unknown_form()
         if text.startswith("(", head.end()):
-            return _neighbour(self.python(text, start))
+            return self.python, Form.PYTHON
         if text.startswith("<arg_key>", _skip_blanks(text, head.end())):
-            return _neighbour(self.key_values(text, start))
+            return self.key_values, Form.KEY_VALUES
+        mark = _NAMED.match(text, start)
+        if mark is not None and (mark[2] or Form.NAMED in self.forms):
+            return self.named_json, Form.NAMED
         rest = text[head.end() : head.end() + 80].lstrip()
-        if head[0] in self.names and (not rest or rest.startswith("</")):
-            return _neighbour(self.key_values(text, start))
-        raise self.error("the call is not valid JSON, nor another known form")
+        is_name = head[0] in self.names or Form.KEY_VALUES in self.forms
+        if is_name and (not rest or rest.startswith("</")):
+            return self.key_values, Form.KEY_VALUES
+        raise self._unknown_form()
+
+    def _unknown_form(self) -> CallSyntaxError:
+        return self.error("the call is not valid JSON, nor another known form")
 
 
 _MAX_VALUES = 16
@@ -260,18 +334,6 @@ _AND_BLANKS = re.compile(r"[\s,;]*+")
 _BLANKS = re.compile(r"\s*+")
 _NAME = re.compile(r"[A-Za-z_][\w.-]{0,80}")
 _CALLEE = re.compile(r"\s*+([A-Za-z_]\w{0,80})\(")
-_ELEMENT = re.compile(
-    r"\s*+<(?P<prefix>atem:)?(?P<element>function|invoke)(?:=|\s+name=)[\"']?(?P<name>[\w.-]{1,80})[\"']?\s*>"
-)
-_ELEMENT_OR_END = re.compile(r"<(?:atem:)?(?:function|invoke)(?:=|\s+name=)|</tool_call>")
-_PARAMETER = re.compile(
-    r"\s*+<(?:atem:)?(parameter|param)(?:=|\s+name=)[\"']?([\w.-]{1,80})[\"']?\s*>"
-)
-_OPEN_PARAMETER = re.compile(r"<(?:atem:)?param|</?p?[a-z]{0,9}$")
-_KEY_VALUE = re.compile(
-    r"\s*+<arg_key>([^<]{1,80})</arg_key>\s*+<arg_value>((?:(?!</arg_value>).){0,10000})</arg_value>",
-    re.DOTALL,
-)
 _GEMMA = re.compile(r"\s*+call:([\w.-]{1,80})\s*\{")
 _GEMMA_STRING = re.compile(r'<\|"\|>((?:(?!<\|"\|>).)*)<\|"\|>', re.DOTALL)
 _GEMMA_MARK = re.compile(r'"\ue000(\d+)"')
@@ -279,50 +341,18 @@ _BARE_KEY = re.compile(
     r"""("(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+')|([{,]\s*+)([A-Za-z_]\w*)(?=\s*+:)"""
 )
 _NAMED = re.compile(
-    r"\s*+(?:functions\.)?([A-Za-z_][\w-]{0,80})(?::\d{1,6})?\s*(?:\[ARGS\]|<\|tool_call_argument_begin\|>)?\s*(?=\{)"
+    r"\s*+(?:functions\.)?([A-Za-z_][\w-]{0,80})(?::\d{1,6})?\s*(\[ARGS\]|<\|tool_call_argument_begin\|>)?\s*(?=\{)"
 )
+_CALL_MARK = re.compile(
+    r"\s*+(?:<\|tool_call_begin\|>|<｜tool_call_begin｜>(?:function)?(?:<｜tool_sep｜>)?)"
+)
+_END_MARK = re.compile(r"\s*+(?:<\|tool_call_end\|>|<｜tool_call_end｜>)")
 _KEYWORD = re.compile(r"\s*+([A-Za-z_]\w{0,80})\s*+=\s*+")
-
-
-def _neighbour(body: Body) -> Body:
-    return body._replace(kinds=(*body.kinds, RepairKind.NEIGHBOUR_SYNTAX))
 
 
 def _skip_blanks(text: str, position: int) -> int:
     found = _BLANKS.match(text, position)
     return found.end() if found else position
-
-
-def _next_element(text: str, start: int) -> int:
-    """Return where the next call in elements begins; else the end of the longest call."""
-    limit = min(len(text), start + MAX_CALL_CHARS)
-    found = _ELEMENT_OR_END.search(text, start, limit)
-    return limit if found is None else found.start()
-
-
-def _trimmed(value: str) -> str:
-    """Return a value without the line breaks around it."""
-    return value.removeprefix("\n").removesuffix("\n")
-
-
-def _parameters(inner: str) -> tuple[dict[str, Any], str]:
-    """Return the arguments in elements, and the text after the last complete one."""
-    arguments: dict[str, Any] = {}
-    heads = list(_PARAMETER.finditer(inner))
-    end = 0
-    for number, head in enumerate(heads):
-        stop = heads[number + 1].start() if number + 1 < len(heads) else len(inner)
-        part = inner[head.end() : stop]
-        closes = list(re.finditer(rf"</(?:atem:)?{head[1]}>", part))
-        if not closes:
-            break
-        last = closes[-1].start()
-        value = part[:last]
-        # A repeated end tag directly after the first one is ignored; any other belongs to the value.
-        value = re.sub(rf"(?:\s*</(?:atem:)?{head[1]}>)+\s*\Z", "", value)
-        arguments[head[2]] = _trimmed(value)
-        end = head.end() + closes[-1].end()
-    return arguments, inner[end:]
 
 
 def _keyword_arguments(text: str) -> dict[str, Any]:
