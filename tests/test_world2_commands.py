@@ -16,6 +16,7 @@ from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.schema.question import load_questions
 from pixel_reasoner.schema.trace import load_traces
 from pixel_reasoner.sources.pixelworld2 import world_of_question
+from pixel_reasoner.workflows.evaluate import parse_controls
 
 ANSWER = r"\boxed{K}"
 BUDGETS = folder_settings(BUNDLED_MODELS["tiny"]).budgets
@@ -174,7 +175,7 @@ def test_controls_of_a_command_are_in_its_summary(tmp_path):
         benchmark="pixelworld",
         out=tmp_path / "run",
         world=api.WorldSpec(count=6, world=2, twins=False),
-        controls=api.parse_controls(["forced", "forbidden"]),
+        controls=parse_controls(["forced", "forbidden"]),
     )
     summary = api.evaluate(spec, model=ScriptedModel([ANSWER], dialect="compact", budgets=BUDGETS))
     assert list(summary["controls"]) == ["forced", "forbidden"]

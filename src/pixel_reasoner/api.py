@@ -58,7 +58,6 @@ from pixel_reasoner.workflows.evaluate import (
     EvalSpec,
     check_benchmark,
     evaluate as run_evaluation,
-    parse_controls,
     parse_scorer,
     parse_shard,
 )
@@ -130,7 +129,6 @@ __all__ = [
     "make_lesson",
     "masked_traces",
     "merge_runs",
-    "parse_controls",
     "parse_scorer",
     "parse_shard",
     "plan_rl",

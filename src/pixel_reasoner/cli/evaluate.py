@@ -20,7 +20,6 @@ from pixel_reasoner.cli.options import (
     AllowMediaOption,
     BudgetOption,
     CalibrationOption,
-    HeightsOption,
     LocalOptions,
     MaxTurnsOption,
     MediaRootOption,
@@ -33,9 +32,7 @@ from pixel_reasoner.cli.options import (
     StrategyOption,
     StrictOption,
     TemperatureOption,
-    TwinsOption,
     WithoutOption,
-    WorldVersionOption,
     engine_note,
     given_options,
     model_spec,
@@ -47,6 +44,7 @@ from pixel_reasoner.cli.options import (
 from pixel_reasoner.cli.output import print_line, print_summary, progress_bars, warn
 from pixel_reasoner.cli.ray import RayOptions, model_on_ray
 from pixel_reasoner.cli.survey import merge_survey
+from pixel_reasoner.cli.world_options import HeightsOption, TwinsOption, WorldVersionOption
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import EvalSpec, ModelSpec, RolloutConfig
@@ -296,6 +294,7 @@ def _eval_spec(
     compare: bool,
 ) -> EvalSpec:
     from pixel_reasoner import api
+    from pixel_reasoner.workflows.evaluate import parse_controls
     from pixel_reasoner.workflows.world2 import parse_heights
 
     data, draw, world = options
@@ -328,7 +327,7 @@ def _eval_spec(
         scorer=api.parse_scorer(draw.scorer),
         compare=compare,
         perturb=world.disturb,
-        controls=api.parse_controls(draw.control or ()),
+        controls=parse_controls(draw.control or ()),
         forced_answers=draw.forced_answers,
         allow_media=tuple(data.allow_media or ()),
         media_root=data.media_root,

@@ -109,24 +109,6 @@ MaxNewTokensOption = Annotated[
     int, typer.Option(min=1, help="Maximum number of new tokens per message.")
 ]
 TemperatureOption = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
-WorldVersionOption = Annotated[
-    int,
-    typer.Option(
-        "--world",
-        min=1,
-        max=2,
-        help="Version of PixelWorld: 1, or 2 with several heights of the evidence.",
-    ),
-]
-HeightsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Heights of the evidence in pixels of the overview, with --world 2, for example 2,4,8 [default: all]"
-    ),
-]
-TwinsOption = Annotated[
-    bool, typer.Option(help="Whether both twins of each scene are asked, with --world 2.")
-]
 SamplingSeedOption = Annotated[int, typer.Option(help="Seed of sampling.")]
 ScorerOption = Annotated[str, choice_option(SCORERS, "--scorer", help="How answers are compared.")]
 ShardOption = Annotated[str, typer.Option(help="Write only the i-th of n shards: i/n, from 1.")]

@@ -21,12 +21,10 @@ from pixel_reasoner.cli.choices import (
 )
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
-    HeightsOption,
     MediaRootOption,
     MediaUrlOption,
     OperationOption,
     ShardOption,
-    WorldVersionOption,
     given_options,
     reject_options,
     with_groups,
@@ -34,6 +32,7 @@ from pixel_reasoner.cli.options import (
 )
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.cli.ray import RayOptions, ray_cluster
+from pixel_reasoner.cli.world_options import HeightsOption, WorldVersionOption
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import LabellerSpec, SynthSpec

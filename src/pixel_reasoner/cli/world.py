@@ -9,8 +9,8 @@ import typer
 
 from pixel_reasoner.cli.choices import ALL_WORLD_FAMILIES, FAMILIES, SPLITS, choice_option
 from pixel_reasoner.cli.help import CommandGroup, HelpCommand
-from pixel_reasoner.cli.options import HeightsOption, TwinsOption, WorldVersionOption
 from pixel_reasoner.cli.output import print_line, progress_bars
+from pixel_reasoner.cli.world_options import HeightsOption, TwinsOption, WorldVersionOption
 from pixel_reasoner.cli.world_sets import probe, verify
 from pixel_reasoner.errors import UsageError
 

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from pixel_reasoner.cli.choices import SPLITS, choice_option
-from pixel_reasoner.cli.options import WorldVersionOption, reject_options
+from pixel_reasoner.cli.options import reject_options
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
+from pixel_reasoner.cli.world_options import WorldVersionOption
 
-WORLD_SETS = ("small", "4k", "8k")
-"""fixed sets of PixelWorld 2"""
+WORLD_SETS = ("small",)
+"""fixed sets of PixelWorld 2 with recorded hashes"""
 FIXED_SPLITS = ("validation", "test")
 MAX_NAMED = 5
 """number of listed seeds that differ"""
@@ -41,7 +42,7 @@ def verify(
     Examples:
         pixel-reasoner world verify --set small --split test
 
-        pixel-reasoner world verify --set 8k --family where --count 1
+        pixel-reasoner world verify --family where --count 1
     """
     from pixel_reasoner.workflows.world2 import verify_world
 

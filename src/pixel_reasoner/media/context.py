@@ -182,11 +182,6 @@ class MediaContext:
             self._views.pop(number, None)
         del self.pictures[num_pictures:]
 
-    def replace(self, picture: Picture) -> None:
-        """Replace the picture with the same number, for example by one with other transforms."""
-        self.pictures[picture.number - 1] = picture
-        self._views.pop(picture.number, None)
-
     def extend(self, media: Sequence[MediaItem]) -> Self:
         """Return a fork with additional media. Their pictures are numbered after the existing ones.
 

@@ -130,7 +130,7 @@ class _BlankResults(OperationSet):
 def _blanked(picture: Picture, context: MediaContext) -> Picture:
     transforms = (*picture.transforms, Transform(name=BLANK.name))
     blank = picture.model_copy(update={"transforms": transforms})
-    context.replace(blank)
+    context.pictures[picture.number - 1] = blank  # not rendered yet
     return blank
 
 
