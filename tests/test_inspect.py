@@ -94,3 +94,15 @@ def test_the_task_is_found_by_its_name():
 
     (found,) = entry_points(group="inspect_ai", name="pixel_reasoner")
     assert found.load().benchmark
+
+
+def test_pixelworld_2_is_a_task_with_the_difference_of_rapr(tmp_path):
+    task = benchmark(
+        task="pixelworld2", family="attribute", count=12, media=str(tmp_path / "media")
+    )
+    task.solver = look_again(model())
+    log = logged(task, tmp_path)
+    metrics = log.results.scores[0].metrics
+    assert metrics["rapr_difference"].value == 0  # the script always zooms
+    needs = {one.metadata["evidence_px"]: one.metadata["needs_operation"] for one in log.samples}
+    assert needs == {"2": True, "3": True, "4": True, "6": False, "8": False, "12": False}

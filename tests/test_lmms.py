@@ -28,12 +28,14 @@ from pixel_reasoner.evals.run import load_run
 from pixel_reasoner.integrations import lmms_eval_model, lmms_questions
 from pixel_reasoner.integrations.lmms_eval_model import PixelReasoner
 from pixel_reasoner.integrations.lmms_questions import build_question
+from pixel_reasoner.integrations.lmms_tasks import write_lmms_task
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.scripted import ScriptedModel
 from pixel_reasoner.rollout.ask import ask_many
 from pixel_reasoner.schema.question import MediaItem, Question, with_media_root
 from pixel_reasoner.schema.trace import StopReason, load_traces
 from pixel_reasoner.scoring.grading import Outcome, grade_reply
+from pixel_reasoner.sources.pixelworld2 import PixelWorld2Source
 from pixel_reasoner.world import render, scenes
 
 pytestmark = [
@@ -410,3 +412,26 @@ def test_a_task_given_as_a_file_is_refused_with_a_fix(questions, tmp_path):
 def test_invalid_model_args_are_named_in_the_error(model_args, complaint):
     with pytest.raises((UsageError, ModelError), match=complaint):
         PixelReasoner.create_from_arg_string(model_args, {"batch_size": 1, "device": None})
+
+
+# --- PixelWorld 2 ---
+
+
+def test_a_rendered_set_is_a_task_with_the_scores_of_our_runner(tmp_path):
+    source = PixelWorld2Source(families=("attribute",), count=12, twins=False)
+    asked_questions = [
+        one for unit in source.units(tmp_path) for one in source.rows(unit, tmp_path)
+    ]
+    task = write_lmms_task(asked_questions, tmp_path, "pixelworld2_attribute")
+    results = simple_evaluate(
+        model="pixel_reasoner",
+        model_args=f"device=cpu,traces={tmp_path / 'traces.jsonl'}",
+        tasks=["pixelworld2_attribute"],
+        batch_size=1,
+        task_manager=TaskManager("ERROR", include_path=str(task)),
+        bootstrap_iters=0,
+    )["results"]["pixelworld2_attribute"]
+    ours = {trace.question.text: [] for trace in load_traces(tmp_path / "traces.jsonl")}
+    assert set(ours) == {one.text for one in asked_questions}
+    parts = [results[f"right_{name},none"] for name in ("unreadable", "readable")]
+    assert results["right,none"] == pytest.approx(sum(parts) / 2)

@@ -23,6 +23,15 @@ SPLITS = ("train", "validation", "test")
 FAMILIES = ("attribute", "relation", "count", "infographic", "video")
 OPERATION_FAMILIES = ("turned", "faint", "distance", "crowd", "brief")
 """families for single operations, which `all` does not contain"""
+FAMILIES_2 = ("attribute", "relation", "count", "where", "parts", "video", "moments")
+"""families of PixelWorld 2"""
+ALL_WORLD_FAMILIES = (
+    *FAMILIES,
+    *OPERATION_FAMILIES,
+    *(name for name in FAMILIES_2 if name not in FAMILIES),
+)
+CONTROLS = ("forbidden", "forced", "random-crop", "blank", "oracle", "tiling")
+"""control conditions of `eval`"""
 ANALYSES = ("template", "labeller")
 OCR_MODES = ("auto", "never", "always")
 EXPORT_FORMATS = ("trl", "message_list", "verl", "questions")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from pixel_reasoner.cli.choices import (
-    FAMILIES,
-    OPERATION_FAMILIES,
+    ALL_WORLD_FAMILIES,
+    CONTROLS,
     SPLITS,
     choice_option,
     completing,
@@ -44,6 +44,7 @@ from pixel_reasoner.cli.options import (
 from pixel_reasoner.cli.output import print_line, print_summary, progress_bars, warn
 from pixel_reasoner.cli.ray import RayOptions, model_on_ray
 from pixel_reasoner.cli.survey import merge_survey
+from pixel_reasoner.cli.world_options import HeightsOption, TwinsOption, WorldVersionOption
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import EvalSpec, ModelSpec, RolloutConfig
@@ -53,6 +54,15 @@ TaskArgument = Annotated[
     str,
     typer.Argument(
         autocompletion=completing(tasks), help="`pixelworld`, or a benchmark from --list."
+    ),
+]
+ControlOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="|".join(CONTROLS),
+        help="Also ask under a control condition. May be repeated. forced: an answer before any operation is rejected."
+        " random-crop: operations show random regions of equal size. blank: their results are grey. oracle: the"
+        " evidence is shown first. tiling: tiles with the pixels of one crop instead of operations.",
     ),
 ]
 MaxNewTokensOrDefaultOption = Annotated[
@@ -92,6 +102,7 @@ class DrawOptions:
     panel: ClassVar[str] = "Sampling and scoring"
 
     scorer: ScorerOption = "typed"
+    control: ControlOption = None
     limit: Annotated[
         int | None, typer.Option(min=1, help="Number of rows, drawn at random (benchmarks).")
     ] = None
@@ -143,10 +154,17 @@ class WorldOptions:
 
     family: Annotated[
         str,
-        choice_option(
-            (*FAMILIES, *OPERATION_FAMILIES, "all"), "--family", "-f", help="Which scenes."
-        ),
+        choice_option((*ALL_WORLD_FAMILIES, "all"), "--family", "-f", help="Which scenes."),
     ] = "attribute"
+    world: WorldVersionOption = 1
+    heights: HeightsOption = None
+    twins: TwinsOption = True
+    other_world: Annotated[
+        bool,
+        typer.Option(
+            "--other-world", help="Measure a model although it was trained on another --world."
+        ),
+    ] = False
     split: Annotated[str, choice_option(SPLITS, "--split", help="Split of scene seeds.")] = "test"
     seed: Annotated[
         int,
@@ -276,6 +294,8 @@ def _eval_spec(
     compare: bool,
 ) -> EvalSpec:
     from pixel_reasoner import api
+    from pixel_reasoner.workflows.evaluate import parse_controls
+    from pixel_reasoner.workflows.world2 import parse_heights
 
     data, draw, world = options
     return api.EvalSpec(
@@ -294,7 +314,11 @@ def _eval_spec(
             count=world.count,
             size_px=world.size_px,
             detail_px=world.detail_px,
+            world=world.world,
+            heights=parse_heights(world.heights),
+            twins=world.twins,
         ),
+        other_world=world.other_world,
         shard=api.parse_shard(draw.shard),
         samples=draw.samples,
         strategy=draw.strategy,
@@ -303,6 +327,7 @@ def _eval_spec(
         scorer=api.parse_scorer(draw.scorer),
         compare=compare,
         perturb=world.disturb,
+        controls=parse_controls(draw.control or ()),
         forced_answers=draw.forced_answers,
         allow_media=tuple(data.allow_media or ()),
         media_root=data.media_root,

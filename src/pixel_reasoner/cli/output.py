@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pixel_reasoner.cli.adaptivity_output import print_adaptivity_and_controls
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.files import check_suffix
 from pixel_reasoner.text import visible
@@ -187,6 +188,7 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
         print_line(f"ece {summary['ece']:g} (expected calibration error of the confidence)")
     if "gain" in summary:
         print_comparison(summary, "gain", "harm", "with", "without")
+    print_adaptivity_and_controls(summary)
     if summary.get("recovery_rate") is not None:
         print_line(
             f"recovery_rate {summary['recovery_rate']:g} of {summary['disturbed']} disturbed"

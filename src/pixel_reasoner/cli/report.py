@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from pixel_reasoner.cli.adaptivity_output import print_adaptivity_difference
 from pixel_reasoner.cli.choices import completing, report_sections
 from pixel_reasoner.cli.options import (
     AllowMediaOption,
@@ -127,6 +128,8 @@ def compare(
         for name, (one, another) in found["differing"].items():
             print_line(f"differing: {name}: {one} against {another}")
         print_comparison(found, f"{first} alone", f"{other} alone", str(first), str(other))
+        if "adaptivity" in found:
+            print_adaptivity_difference(found["adaptivity"], str(first), str(other))
 
 
 def _write_comparison(

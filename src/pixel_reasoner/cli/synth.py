@@ -32,6 +32,7 @@ from pixel_reasoner.cli.options import (
 )
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.cli.ray import RayOptions, ray_cluster
+from pixel_reasoner.cli.world_options import HeightsOption, WorldVersionOption
 
 if TYPE_CHECKING:
     from pixel_reasoner.api import LabellerSpec, SynthSpec
@@ -71,6 +72,8 @@ class RowOptions:
     count: Annotated[
         int, typer.Option(min=1, help="Maximum number of traces, over all shards.")
     ] = 1000
+    world: WorldVersionOption = 1
+    heights: HeightsOption = None
     per_scene: Annotated[
         int, typer.Option(min=1, help="Maximum number of traces per scene (PixelWorld).")
     ] = 6
@@ -93,9 +96,12 @@ class RowOptions:
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of `SynthSpec` that the options set."""
+        from pixel_reasoner.workflows.world2 import parse_heights
+
         fields = asdict(self)
         del fields["media_url"]  # set for the process
-        return fields | {"allow_media": tuple(self.allow_media or ())}
+        heights = parse_heights(self.heights)
+        return fields | {"allow_media": tuple(self.allow_media or ()), "heights": heights}
 
 
 @dataclass(frozen=True)
@@ -312,7 +318,7 @@ def _check_effect(
     if source == "pixelworld":
         reject_options(given_options(rows, ["data"]), "on pixelworld, which is generated")
         return
-    options = given_options(rows, ["families", "per_scene"])
+    options = given_options(rows, ["families", "per_scene", "world", "heights"])
     if source != "text":
         options += given_options(traces, ["text_share"])
     reject_options(options, f"on {source}: it is an option of pixelworld")

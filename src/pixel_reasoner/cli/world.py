@@ -1,4 +1,4 @@
-"""Commands `world render`, `world parts` and `world moments`: PixelWorld files."""
+"""Commands `world render`, `world parts` and `world moments`: PixelWorld files. `cli.world_sets` has two more."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from typing import Annotated
 
 import typer
 
-from pixel_reasoner.cli.choices import FAMILIES, OPERATION_FAMILIES, SPLITS, choice_option
+from pixel_reasoner.cli.choices import ALL_WORLD_FAMILIES, FAMILIES, SPLITS, choice_option
 from pixel_reasoner.cli.help import CommandGroup, HelpCommand
 from pixel_reasoner.cli.output import print_line, progress_bars
+from pixel_reasoner.cli.world_options import HeightsOption, TwinsOption, WorldVersionOption
+from pixel_reasoner.cli.world_sets import probe, verify
+from pixel_reasoner.errors import UsageError
 
 READABLE_FROM_PX = 4
 """minimum height of a legible character, in pixels"""
 
 _OTHER_COMMANDS = {
-    "parts": "use `pixel-reasoner world parts`",
-    "moments": "use `pixel-reasoner world moments`",
+    "parts": "use `pixel-reasoner world parts`, or add --world 2",
+    "moments": "use `pixel-reasoner world moments`, or add --world 2",
 }
 """families with a command of their own"""
 
@@ -27,19 +30,20 @@ app = typer.Typer(
 )
 
 
+app.command(cls=HelpCommand)(verify)
+app.command(cls=HelpCommand)(probe)
+
+
 @app.command(cls=HelpCommand)
 def render(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for files and questions.jsonl.")],
     family: Annotated[
         str,
-        choice_option(
-            (*FAMILIES, *OPERATION_FAMILIES),
-            "--family",
-            "-f",
-            help="Which scenes.",
-            elsewhere=_OTHER_COMMANDS,
-        ),
+        choice_option(ALL_WORLD_FAMILIES, "--family", "-f", help="Which scenes."),
     ] = "attribute",
+    world: WorldVersionOption = 1,
+    heights: HeightsOption = None,
+    twins: TwinsOption = True,
     split: Annotated[str, choice_option(SPLITS, "--split", help="Split of scene seeds.")] = "test",
     seed: Annotated[int, typer.Option(help="Number of the first scene within the split.")] = 0,
     count: Annotated[int, typer.Option(help="Number of questions.")] = 10,
@@ -57,9 +61,14 @@ def render(
     model: Annotated[
         str,
         typer.Option(
-            help="Model whose overview --check-readable measures: `tiny`, a model folder or a dialect."
+            help="Model whose overview --check-readable measures, and for which --world 2 is drawn: `tiny`, a model"
+            " folder or a dialect."
         ),
     ] = "tiny",
+    lmms_task: Annotated[
+        bool,
+        typer.Option("--lmms-task", help="Also write a task of lmms-eval into the folder lmms."),
+    ] = False,
 ) -> None:
     """Write picture and video files, and questions.jsonl with answers and evidence.
 
@@ -67,21 +76,49 @@ def render(
         pixel-reasoner world render --family attribute --count 20 --out scenes
 
         pixel-reasoner world render --size-px 8192 --detail-px 24 --count 5 --check-readable --out large
+
+        pixel-reasoner world render --world 2 --family where --count 12 --out heights
     """
     from pixel_reasoner import api
+    from pixel_reasoner.workflows.world2 import parse_heights
 
-    spec = api.WorldSpec(family, split, seed, count, size_px, detail_px)
+    _check_family(family, world)
+    sizes = (family, split, seed, count, size_px, detail_px)
+    spec = api.WorldSpec(*sizes, world, parse_heights(heights), twins, model)
     with progress_bars() as progress:
         path = api.render_world(spec, out, progress)
-    if check_readable:
-        height = api.detail_px_in_overview(spec, model)
-        verdict = (
-            "unreadable"
-            if height < READABLE_FROM_PX
-            else "may be legible: choose a smaller detail or a larger canvas"
-        )
-        print_line(f"The character is {height:.1f} px high in the overview of {model}: {verdict}.")
+    if check_readable and world == 1:
+        _print_readable(api.detail_px_in_overview(spec, model), model)
     print_line(f"{count} questions: {path}")
+    if lmms_task:
+        _write_lmms_task(path, family, world)
+
+
+def _write_lmms_task(path: Path, family: str, world: int) -> None:
+    from pixel_reasoner.integrations.lmms_tasks import write_lmms_task
+    from pixel_reasoner.schema.question import load_questions
+
+    name = f"pixelworld{world}_{family}"
+    task = write_lmms_task(load_questions(path), path.parent, name)
+    print_line(f"Task of lmms-eval: --include_path {task} --tasks {name}")
+
+
+def _check_family(family: str, world: int) -> None:
+    if world == 1 and family in _OTHER_COMMANDS:
+        raise UsageError(
+            expected=f"--family {', '.join(FAMILIES)}",
+            got=repr(family),
+            fix=_OTHER_COMMANDS[family],
+        )
+
+
+def _print_readable(height: float, model: str) -> None:
+    verdict = (
+        "unreadable"
+        if height < READABLE_FROM_PX
+        else "may be legible: choose a smaller detail or a larger canvas"
+    )
+    print_line(f"The character is {height:.1f} px high in the overview of {model}: {verdict}.")
 
 
 _Kinds = Annotated[str, typer.Option(help="`all`, or some of plate,board,connector,gear,label.")]

@@ -39,9 +39,11 @@ from pixel_reasoner.schema.trace import StopReason, Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.grading import Outcome, grade, is_right
 from pixel_reasoner.world import FAMILIES, SPLITS
+from pixel_reasoner.world.v2 import FAMILIES as FAMILIES_2
 
 WRONG_ANSWER = "wrong"
 """answer that no question accepts"""
+_WORLD_FAMILIES = frozenset({*FAMILIES, *FAMILIES_2})
 MAX_NAMED = 20
 """maximum number of listed problems; all are counted"""
 _ENDED_OUTSIDE = (
@@ -227,9 +229,9 @@ def _mistakes(trace: Trace) -> str | None:
 
 
 def _held_out(question: Question, held_out: frozenset[str]) -> str | None:
-    family, _, rest = question.id.partition("-")
+    family, _, rest = question.id.removeprefix("w2-").partition("-")
     seed = rest.partition("-")[0]
-    if family in FAMILIES and seed.isdigit() and int(seed) >= SPLITS["train"][1]:
+    if family in _WORLD_FAMILIES and seed.isdigit() and int(seed) >= SPLITS["train"][1]:
         return "a scene of PixelWorld's validation or test split"
     if question.id in held_out:
         return "the id of an evaluation question"

@@ -48,7 +48,7 @@ from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
 from pixel_reasoner.operations.zoom import sample_off_target_box
 from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.geometry import Box
-from pixel_reasoner.schema.question import Evidence, Question
+from pixel_reasoner.schema.question import AnswerType, Evidence, Question
 from pixel_reasoner.schema.settings import (
     RolloutConfig,
     RunSettings,
@@ -60,6 +60,8 @@ from pixel_reasoner.scoring.grading import is_right
 
 VERSION = 2
 """incremented when a question and seed give another trace"""
+MAX_ZOOMS = 5
+"""zooms of a trace whose answer follows in the sixth turn, the usual limit of a rollout"""
 _OTHER_PICTURE_SHARE = 0.6
 """share of wrong first zooms into another picture, for questions about several"""
 
@@ -197,13 +199,35 @@ class _TraceWriter:
     def zoom_into_evidence(self, words: str, nth: int = 0) -> None:
         """Zoom into each evidence item from the `nth` on, report the finding, and answer. `words` start the first turn."""
         evidence = self.evidence
-        if evidence.frames:
+        if self.question.answer_type is AnswerType.SPAN:
+            words = self.select_all_frames(words)
+        elif evidence.frames:
             self.select(words, list(evidence.frames))
         for n, evidence_box in enumerate(evidence.boxes[nth:], start=nth):
             if n > nth:
                 words = f"{self.finding(n - 1)} {self.zoom_words(n)}"
             self.zoom(words, zoom_box(evidence_box, self.config), evidence.image, nth=n)
         self.answer(self.finding(-1))
+
+    def select_all_frames(self, words: str) -> str:
+        """Look at all frames in turns, because the ends of a span are unknown. Returns no words: they are said."""
+        frames = sorted(self.rollout.context.frames)
+        for start in range(0, len(frames), MAX_SELECTED_FRAMES):
+            if start:
+                words = fill_template(self.rng, wording.SELECT_REST)
+            self.select(words, frames[start : start + MAX_SELECTED_FRAMES])
+        return ""
+
+    def search(self) -> str:
+        """Zoom into the regions that a search visits first. Returns the words before the next zoom."""
+        words = ""
+        for step in self.evidence.search:
+            where = wording.describe_place(step.box)
+            next_zoom = fill_template(self.rng, wording.ZOOM, subject=step.subject, where=where)
+            box = zoom_box(step.box, self.config)
+            self.zoom(f"{words} {next_zoom}".strip(), box, self.evidence.image)
+            words = fill_template(self.rng, wording.FOUND, finding=step.finding)
+        return words
 
     def zoom_words(self, nth: int) -> str:
         return fill_template(
@@ -257,15 +281,16 @@ class _TraceWriter:
 
 
 def _single(writer: _TraceWriter) -> None:
-    writer.zoom_into_evidence(
-        writer.select_words() if writer.evidence.frames else writer.zoom_words(0)
-    )
+    evidence = writer.evidence
+    if len(evidence.search) + len(evidence.boxes) > MAX_ZOOMS:
+        raise NoTrace("too_many_regions", f"{len(evidence.search) + len(evidence.boxes)}")
+    searched = writer.search()
+    words = writer.select_words() if evidence.frames else writer.zoom_words(0)
+    writer.zoom_into_evidence(f"{searched} {words}".strip())
 
 
 def _wrong(writer: _TraceWriter, times: int) -> None:
-    boxes, image = writer.evidence.boxes, writer.evidence.image
-    if not boxes:
-        raise NoTrace("no_box")
+    boxes, image = _boxes_without_search(writer, times), writer.evidence.image
     subject = writer.subject(0)
     words = writer.zoom_words(0)
     tried: list[Box] = []
@@ -278,9 +303,7 @@ def _wrong(writer: _TraceWriter, times: int) -> None:
 
 
 def _too_wide(writer: _TraceWriter) -> None:
-    boxes, image = writer.evidence.boxes, writer.evidence.image
-    if not boxes:
-        raise NoTrace("no_box")
+    boxes, image = _boxes_without_search(writer, 1), writer.evidence.image
     subject = writer.subject(0)
     close = zoom_box(boxes[0], writer.config)
     wide = wider_box(close, writer.rng)
@@ -296,6 +319,16 @@ def _too_wide(writer: _TraceWriter) -> None:
     _remaining_evidence(writer)
 
 
+def _boxes_without_search(writer: _TraceWriter, num_more: int) -> tuple[Box, ...]:
+    """Return the evidence boxes of a question without a search, if `num_more` further zooms fit into a trace."""
+    evidence = writer.evidence
+    if not evidence.boxes:
+        raise NoTrace("no_box")
+    if evidence.search or len(evidence.boxes) + num_more > MAX_ZOOMS:
+        raise NoTrace("search_is_long")
+    return evidence.boxes
+
+
 def _remaining_evidence(writer: _TraceWriter) -> None:
     """Zoom into the second and later evidence items, or answer."""
     if len(writer.evidence.boxes) == 1:
@@ -307,7 +340,7 @@ def _remaining_evidence(writer: _TraceWriter) -> None:
 def _reselect(writer: _TraceWriter) -> None:
     frames = writer.evidence.frames
     others = sorted(set(writer.rollout.context.frames) - set(frames))
-    if not frames or not others:
+    if not frames or not others or writer.question.answer_type is AnswerType.SPAN:
         raise NoTrace("no_other_frames")
     subject = writer.subject(0)
     wrong = sorted(writer.rng.sample(others, min(len(others), writer.rng.randint(1, 3))))
@@ -318,6 +351,10 @@ def _reselect(writer: _TraceWriter) -> None:
 def _refused(writer: _TraceWriter) -> None:
     """Append a rejected call and its correction."""
     evidence, rng = writer.evidence, writer.rng
+    if writer.question.answer_type is AnswerType.SPAN:
+        raise NoTrace("search_is_long")
+    if evidence.boxes:
+        _boxes_without_search(writer, 1)
     if evidence.frames:
         words = writer.select_words()
         frames = [*evidence.frames][: MAX_SELECTED_FRAMES - 1]

@@ -39,6 +39,7 @@ from pixel_reasoner.data.expert import (
 from pixel_reasoner.data.labeller import Labeller, LabellerSettings
 from pixel_reasoner.data.parallel import map_in_order
 from pixel_reasoner.data.row_media import open_row_media
+from pixel_reasoner.data.scene_source import Unit as SceneUnit, scene_source
 from pixel_reasoner.data.source_rows import ROWS, SourceRows, check_complete
 from pixel_reasoner.data.unit_files import (
     DROPPED,
@@ -64,12 +65,7 @@ from pixel_reasoner.schema.question import MediaItem, Question, with_media_root
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS, PixelBudgets
 from pixel_reasoner.schema.trace import Trace
-from pixel_reasoner.sources.pixelworld import (
-    PixelWorldSource,
-    Selection,
-    Unit as SceneUnit,
-    world_version,
-)
+from pixel_reasoner.sources.pixelworld import PixelWorldSource, world_version
 from pixel_reasoner.sources.rows import Row, SkippedRow
 from pixel_reasoner.sources.text import DocumentSettings
 from pixel_reasoner.sources.units import SourceUnit
@@ -112,6 +108,9 @@ class SynthSettings(Record):
     min_side: float = 0.12
     version: int = VERSION
     world_version: int = Field(default_factory=world_version)
+    """version of PixelWorld, 1 or 2"""
+    heights: tuple[int, ...] | None = None
+    """heights of the evidence in overview pixels (PixelWorld 2); None: all but the held-out one"""
     regions: int | None = None
     """maximum number per picture, for a data set with regions and no questions"""
     units_of_rows: dict[str, Any] | None = None
@@ -130,6 +129,10 @@ class SynthSettings(Record):
         if self.operations == DEFAULT_OPERATIONS:
             fields.pop("operations", None)
         return fields
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON values. Heights are left out if unset: runs of older versions have none."""
+        return self.model_dump(mode="json", exclude={"heights"} if self.heights is None else None)
 
     @property
     def quota(self) -> int:
@@ -201,7 +204,7 @@ def _synthesize(
 ) -> dict[str, Any]:
     """Write or resume a run in a locked folder."""
     units = _check_first_unit(units)
-    fields = settings.model_dump(mode="json")
+    fields = settings.to_dict()
     write_or_check_settings(out / "settings.json", fields)
     if (out / TRACES).exists():
         summary = read_json_object(
@@ -326,7 +329,7 @@ class _Run:
             "seconds": round(seconds, 2),
             "traces_per_second": round((progress.count - self.count_before) / seconds, 1),
             "workers": self.options.workers,
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings.to_dict(),
         }
 
 
@@ -335,20 +338,7 @@ class _Run:
 
 def scene_units(settings: SynthSettings) -> Iterator[Unit]:
     """Yield the scenes of a shard of PixelWorld's training split: all families of a seed in turn, endless."""
-    return _scenes(settings).units(Path())
-
-
-def _scenes(settings: SynthSettings) -> PixelWorldSource:
-    return PixelWorldSource(
-        families=settings.families,
-        split="train",
-        seed=settings.seed,
-        count=None,
-        shard=settings.shard,
-        selection=Selection.SEVERAL,
-        per_scene=settings.per_scene,
-        overview_share=settings.text_share,
-    )
+    return scene_source(settings).units(Path())
 
 
 def write_unit(unit: Unit, settings: SynthSettings, folder: Path) -> UnitResult:
@@ -371,7 +361,8 @@ def _rows(unit: Unit, settings: SynthSettings, folder: Path) -> Row | list[Row]:
         return list(unit.rows(folder))
     if isinstance(unit, Question | SkippedRow | list):
         return unit
-    return list(_scenes(settings).rows(unit, folder))
+    scenes: Any = scene_source(settings)
+    return list(scenes.rows(unit, folder))
 
 
 def _write_traces(questions: list[Question], settings: SynthSettings, folder: Path) -> UnitResult:

@@ -25,6 +25,10 @@ WHOLE_VIDEO = (
 )
 ZOOM = zoom_in.synthesis
 SELECT = select_frames.synthesis
+SELECT_REST = (
+    "Now the other frames.",
+    "I look at the rest of the frames too.",
+)
 NOT_HERE = (
     "This part does not show {subject}. I look for it in the {where}.",
     "{subject} is not in this part but in the {where}. I looked at the wrong place.",

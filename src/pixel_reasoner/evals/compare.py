@@ -13,8 +13,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pixel_reasoner.errors import InputError, UsageError
+from pixel_reasoner.evals.adaptivity import (
+    HEIGHT_LABEL,
+    Adaptivity,
+    adaptivity_difference,
+)
 from pixel_reasoner.evals.intervals import intervals, sign_test
-from pixel_reasoner.evals.stats import FamilyOf, get_category, get_cluster, hash_number
+from pixel_reasoner.evals.stats import (
+    FamilyOf,
+    TraceNumbers,
+    get_category,
+    get_cluster,
+    hash_number,
+    row_of_trace,
+)
 from pixel_reasoner.files import diff_settings
 from pixel_reasoner.rollout.strategies import SINGLE
 from pixel_reasoner.runs.fingerprint import fingerprint
@@ -190,6 +202,11 @@ def compare_runs(
             got=f"none in {first} and {second}",
             fix="compare two runs of one task",
         )
+    adaptive = _adaptivity(first, scorer), _adaptivity(second, scorer)
+    difference = adaptivity_difference(*adaptive)
+    if difference is not None:
+        runs = dict(zip(("first", "second"), (one.result() for one in adaptive), strict=True))
+        metrics["adaptivity"] = {**runs, "difference": difference}
     return {
         "first": str(first),
         "second": str(second),
@@ -197,6 +214,17 @@ def compare_runs(
         "differing": diff_settings(*settings),
         **metrics,
     }
+
+
+def _adaptivity(run: Path, scorer: Scorer) -> Adaptivity:
+    found = Adaptivity()
+    for trace in load_run(run):
+        if HEIGHT_LABEL not in trace.question.labels or trace.stop is StopReason.FAILED:
+            continue
+        row = row_of_trace(trace, TraceNumbers.of(trace, scorer))
+        if row is not None:
+            found.add(row)
+    return found
 
 
 def _asked(run: Path) -> list[str]:

@@ -130,7 +130,7 @@ def evaluate_compared(
     `gain`, `harm`, `both`, `neither` and `difference` (`compare`).
     """
     config = evaluation.config.model_copy(update={"operations": (), "perturb": False})
-    without = evaluation._replace(questions=_one_folder_up(evaluation.questions), config=config)
+    without = evaluation._replace(questions=one_folder_up(evaluation.questions), config=config)
     with FolderLock(out):
         settings = run_questions(evaluation, out, on_trace)
         evaluate(without, out / WITHOUT, on_trace)
@@ -162,7 +162,7 @@ def evaluate_perturbed(
         config = evaluation.config.model_copy(update={"perturb": True})
         disturbed = evaluate(
             evaluation._replace(
-                questions=_one_folder_up(chosen), config=config, family_of=None, rows=None
+                questions=one_folder_up(chosen), config=config, family_of=None, rows=None
             ),
             out / PERTURBED,
             on_trace,
@@ -203,7 +203,7 @@ def evaluate_forced(
     return summary
 
 
-def _one_folder_up(questions: Iterable[Question]) -> QuestionStream:
+def one_folder_up(questions: Iterable[Question]) -> QuestionStream:
     """Return the questions with media paths for a run in a subfolder."""
     return QuestionStream(lambda: (with_media_root(one, Path("..")) for one in questions))
 

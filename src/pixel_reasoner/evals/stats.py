@@ -29,6 +29,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pixel_reasoner.evals.adaptivity import (
+    HEIGHT_LABEL,
+    Adaptivity,
+    AdaptivityRow,
+    adaptivity_row,
+)
 from pixel_reasoner.evals.intervals import intervals
 from pixel_reasoner.evals.operations import OperationNumbers
 from pixel_reasoner.rollout.usage import answer_usage
@@ -116,7 +122,26 @@ def hash_number(value: Hashable) -> int:
     return int.from_bytes(digest, signed=True)
 
 
+def row_of_trace(trace: Trace, numbers: TraceNumbers) -> AdaptivityRow | None:
+    """Return the numbers of a trace for `evals.adaptivity`; None if its question has no height of its evidence."""
+    if HEIGHT_LABEL not in trace.question.labels:
+        return None
+    grade = numbers.grade
+    is_right = grade is not None and grade.outcome is Outcome.CORRECT
+    return adaptivity_row(
+        trace.question,
+        numbers.cluster,
+        (is_right, grade.score if grade is not None else 0.0),
+        numbers.num_executed,
+        trace.answer or "",
+    )
+
+
 # --- one group of traces ---
+
+
+_NO_CALLS = (CallErrorKind.THOUGHT_ONLY, CallErrorKind.OPERATION_REQUIRED)
+"""errors of turns without a call"""
 
 
 class TraceNumbers(NamedTuple):
@@ -150,7 +175,7 @@ class TraceNumbers(NamedTuple):
             grade_reply(trace, scorer),
             evidence_hit(trace),
             iou(trace),
-            sum(one.error != CallErrorKind.THOUGHT_ONLY for one in trace.rejected),
+            sum(one.error not in _NO_CALLS for one in trace.rejected),
             num_executed(trace),
             _num_new_tokens(trace),
             trace.seconds,
@@ -358,6 +383,7 @@ class _Summary:
         self.failed: dict[str, str | None] = {}
         self.votes = Votes()
         self.has_repeats = False
+        self.adaptivity = Adaptivity()
         self.operations = OperationNumbers()
 
     def add(self, trace: Trace) -> None:
@@ -379,6 +405,9 @@ class _Summary:
             self.family_categories.setdefault(family, Groups()).add(category, numbers)
         for name, value in trace.question.labels.items():
             self.labels.setdefault(name, Groups()).add(value, numbers)
+        row = row_of_trace(trace, numbers)
+        if row is not None:
+            self.adaptivity.add(row)
 
     def result(self) -> dict[str, Any]:
         summary = {
@@ -399,6 +428,9 @@ class _Summary:
         if cycles := summary.get("by_label", {}).get("cycle"):
             accuracies = [cycle["accuracy"] for cycle in cycles.values()]
             summary["cyclic_accuracy"] = round(cyclic_accuracy(accuracies), 4)
+        adaptivity = self.adaptivity.result()
+        if adaptivity is not None:
+            summary["adaptivity"] = adaptivity
         if len(self.all.confidences):
             bins = reliability(self.all.confidences, self.all.confident)
             summary["reliability"] = [one._asdict() for one in bins]

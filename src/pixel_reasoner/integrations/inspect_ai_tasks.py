@@ -28,7 +28,18 @@ from inspect_ai.model import (
     ContentVideo,
     ModelOutput,
 )
-from inspect_ai.scorer import Score, Scorer, Target, accuracy, ci, scorer, stderr
+from inspect_ai.scorer import (
+    Metric,
+    SampleScore,
+    Score,
+    Scorer,
+    Target,
+    accuracy,
+    ci,
+    metric,
+    scorer,
+    stderr,
+)
 from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
 
 from pixel_reasoner.evals.benchmark import select_questions
@@ -43,6 +54,8 @@ from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.extraction import extract, extract_trace_answer
 from pixel_reasoner.scoring.grading import Scorer as OurScorer, grade
+from pixel_reasoner.workflows.world import WorldSpec, prompt_settings
+from pixel_reasoner.workflows.world2 import world2_questions, world2_source
 
 
 @task
@@ -59,7 +72,7 @@ def benchmark(  # noqa: PLR0913 - each is a flag, `-T name=value`
     operations: bool = True,
     scorer: str = "typed",
 ) -> Task:
-    """Return a benchmark of `pixel-reasoner eval --list`, or PixelWorld, as a task.
+    """Return a benchmark of `pixel-reasoner eval --list`, PixelWorld, or PixelWorld 2 (`pixelworld2`), as a task.
 
     Args:
         task: name of the benchmark.
@@ -67,16 +80,18 @@ def benchmark(  # noqa: PLR0913 - each is a flag, `-T name=value`
         media: folder for pictures embedded in its files; default: a temporary folder.
         limit: number of rows to draw at random; 0: all.
         limit_seed: random seed of the draw.
-        family: PixelWorld family.
+        family: PixelWorld family; of PixelWorld 2 also `all` or a comma-separated list.
         count: number of PixelWorld questions.
         loop: run rollouts of our model; False: ask the model of inspect_ai once, without operations.
-        model: our model: `tiny`, a folder or a hub id.
+        model: our model: `tiny`, a folder or a hub id. Its overview decides the sizes of PixelWorld 2, also without `loop`.
         operations: whether operations are available in rollouts.
         scorer: typed, harness or released.
     """
     folder = Path(media or tempfile.mkdtemp(prefix="pixel-reasoner-")).absolute()
     if task == "pixelworld":
         questions = world(family, count, folder)
+    elif task == "pixelworld2":
+        questions = world2(family, count, folder, model)
     else:
         files = Path(data).absolute()
         selection = select_questions(get_benchmark(task), files, folder, limit or None, limit_seed)
@@ -97,6 +112,13 @@ def world(family: str, count: int, folder: Path) -> list[Question]:
     return [with_media_root(question, folder) for question in rendered]
 
 
+def world2(family: str, count: int, folder: Path, model: str = "tiny") -> list[Question]:
+    """Return questions of the test split of PixelWorld 2 for the overview of a model or dialect, rendered into a folder."""
+    spec = WorldSpec(family=family, count=count, world=2)
+    source = world2_source(spec, prompt_settings(model)[1])
+    return [with_media_root(question, folder) for question in world2_questions(source, folder)]
+
+
 def sample(question: Question) -> Sample:
     """Return a question as a sample. The metadata contains the whole record."""
     return Sample(
@@ -107,6 +129,8 @@ def sample(question: Question) -> Sample:
             "question": question.model_dump(mode="json"),
             "cluster": str(get_cluster(question)),
             "category": question.category,
+            "needs_operation": question.needs_look,
+            **question.labels,
         },
     )
 
@@ -181,7 +205,32 @@ def _data_uri(image: Any) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-@scorer(metrics=[accuracy(), stderr(cluster="cluster"), ci(method="bootstrap", cluster="cluster")])
+@metric
+def rapr_difference() -> Metric:
+    """Return a metric: share of questions with an operation where one is needed, minus where none is."""
+
+    def compute(scores: list[SampleScore]) -> float:
+        uses: dict[bool, list[float]] = {True: [], False: []}
+        for one in scores:
+            found = one.score.metadata or {}
+            if found.get("needs_operation") is not None:
+                uses[bool(found["needs_operation"])].append(float(found["executed"] > 0))
+        if not all(uses.values()):
+            return 0.0
+        needed, unneeded = (sum(uses[need]) / len(uses[need]) for need in (True, False))
+        return needed - unneeded
+
+    return compute
+
+
+@scorer(
+    metrics=[
+        accuracy(),
+        stderr(cluster="cluster"),
+        ci(method="bootstrap", cluster="cluster"),
+        rapr_difference(),
+    ]
+)
 def typed(by: str = "typed") -> Scorer:
     """Return a scorer with the scores of `pixel-reasoner eval`."""
     chosen = OurScorer(by)
@@ -211,6 +260,7 @@ def _trace(state: TaskState) -> Trace | None:
 def _operation_metrics(trace: Trace) -> dict[str, Any]:
     return {
         "executed": len(trace.executed),
+        "needs_operation": trace.question.needs_look,
         "refused": len(trace.rejected),
         "evidence_hit": evidence_hit(trace),
     }

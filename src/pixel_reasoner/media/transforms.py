@@ -193,6 +193,7 @@ def untransformed_size(size: Size, transforms: Sequence[Transform]) -> Size:
     return transformed_size(size, transforms)  # swapping sides is its own inverse
 
 
+_GREY = (128, 128, 128)
 _CLOCKWISE = {
     1: Image.Transpose.ROTATE_270,
     2: Image.Transpose.ROTATE_180,
@@ -234,3 +235,7 @@ ROTATE = TRANSFORMS.register(
 """clockwise rotation; `quarter_turns` is an integer"""
 FLIP = TRANSFORMS.register("flip", TransformSpec("flip", _flip, _unflip_box))
 """mirroring; `axis` is `horizontal` (left and right) or `vertical` (top and bottom)"""
+BLANK = TRANSFORMS.register(
+    "blank", TransformSpec("blank", lambda image: Image.new("RGB", image.size, _GREY))
+)
+"""grey pixels of the same size, for control conditions"""

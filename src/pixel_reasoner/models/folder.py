@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pixel_reasoner.dialects import detect_dialect, get_dialect
 from pixel_reasoner.dialects.detect import FALLBACK
-from pixel_reasoner.errors import ModelError
+from pixel_reasoner.errors import ModelError, UsageError
 from pixel_reasoner.files import reason
 from pixel_reasoner.schema.record import Record
 from pixel_reasoner.schema.settings import PixelBudgets
@@ -28,6 +28,8 @@ class FolderSettings(Record):
     """pixel budgets of pictures in the prompt; by default those of the dialect"""
     note: str = ""
     """one line for users of this model"""
+    world: int | None = None
+    """version of PixelWorld that it was trained on; None: not recorded, or none"""
 
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -69,6 +71,33 @@ def folder_settings(
     return settings.model_copy(
         update={"budgets": budgets_for_processor(settings, _image_processor(folder))}
     )
+
+
+def check_trained_world(model: str, world: int, more: str = "") -> None:
+    """Raise an error if a model was trained on another version of PixelWorld.
+
+    Models without a recorded version pass, for example all models of other projects.
+
+    Args:
+        model: bundled model, folder or hub id.
+        world: version that it is used with.
+        more: further way out, for the message.
+
+    Raises:
+        UsageError: another version.
+
+    >>> check_trained_world("tiny", 1)
+    """
+    folder = model_folder(model)
+    if not folder.is_dir():
+        return
+    trained = _read_settings(folder / "pixel_reasoner.json").world
+    if trained is not None and trained != world:
+        raise UsageError(
+            expected=f"a model for PixelWorld {world}",
+            got=f"{model}, which was trained on PixelWorld {trained}",
+            fix=f"use world {trained} or another model{more}",
+        )
 
 
 def _fallback_note(model_type: Any) -> str:

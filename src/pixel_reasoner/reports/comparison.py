@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pixel_reasoner.evals.stats import Metrics
+from pixel_reasoner.reports.adaptivity import compared_sections
 from pixel_reasoner.reports.metrics import INTERVAL
 from pixel_reasoner.reports.names import run_names
 from pixel_reasoner.reports.page import Row, flat_settings
@@ -27,7 +28,7 @@ from pixel_reasoner.reports.schema import (
     TableSection,
     TextSection,
 )
-from pixel_reasoner.reports.summary import PairMetrics, Share
+from pixel_reasoner.reports.summary import AdaptivityMetrics, Estimate, PairMetrics, Share
 from pixel_reasoner.runs.folder import run_settings
 from pixel_reasoner.scoring.grading import Scorer
 
@@ -118,6 +119,7 @@ def comparison_report(scanned: ScannedComparison) -> Report:
     sections: list[Section] = []
     for other in scanned.others:
         sections += [_difference(scanned, other), _wins(scanned, other)]
+        sections += _adaptivity(scanned, other)
     sections.append(_operations(scanned))
     sections += [category_table(scanned.name, other.name, other.found) for other in scanned.others]
     sections.append(_differing_settings(scanned))
@@ -142,6 +144,15 @@ def comparison_rows(scanned: ScannedComparison, limit: int | None = None) -> Ite
             if one.key in traces:
                 asked.append(asked_trace(other.run, traces[one.key], other.name, asked[0]))
         yield Row(asked, _facets(scanned, one))
+
+
+def _adaptivity(scanned: ScannedComparison, other: Compared) -> list[Section]:
+    found = other.found.get("adaptivity")
+    if not found:
+        return []
+    metrics = [AdaptivityMetrics.model_validate(found[run]) for run in ("first", "second")]
+    difference = {name: Estimate.model_validate(one) for name, one in found["difference"].items()}
+    return compared_sections((scanned.name, other.name), metrics, difference)
 
 
 # --- filters ---

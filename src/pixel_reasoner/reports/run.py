@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pixel_reasoner import __version__
 from pixel_reasoner.evals.references import REFERENCES
 from pixel_reasoner.evals.run import SETTINGS, SUMMARY, WITHOUT
+from pixel_reasoner.reports.adaptivity import adaptivity_sections
 from pixel_reasoner.reports.charts import charts_section, confusion_section
 from pixel_reasoner.reports.entry import Asked
 from pixel_reasoner.reports.facets import EFFECT
@@ -30,7 +31,7 @@ from pixel_reasoner.reports.schema import (
     TextSection,
 )
 from pixel_reasoner.reports.strategies import reliability_section
-from pixel_reasoner.reports.summary import RunSummary, read_summary
+from pixel_reasoner.reports.summary import AdaptivityMetrics, RunSummary, read_summary
 from pixel_reasoner.runs.folder import run_settings
 from pixel_reasoner.schema.question import Question
 
@@ -101,6 +102,7 @@ def run_report(
     summary = scanned.summary
     parts: list[Section | None] = [
         metrics_section(summary),
+        *adaptivity_sections(summary, _adaptivity_without(scanned)),
         effect_matrix(scanned.pairs.values()) if scanned.pairs else None,
         *sections,
         reliability_section(summary),
@@ -119,6 +121,14 @@ def run_report(
         sections=tuple(one for one in parts if one is not None),
         made_by=MADE_BY,
     )
+
+
+def _adaptivity_without(scanned: ScannedEvaluation) -> AdaptivityMetrics | None:
+    """Return the adaptivity metrics without operations, of the compared run or of the control condition."""
+    if scanned.without is not None:
+        return read_summary(scanned.path / WITHOUT).adaptivity
+    forbidden = scanned.summary.controls.get("forbidden")
+    return forbidden.adaptivity if forbidden else None
 
 
 def run_rows(scanned: ScannedEvaluation, limit: int | None = None) -> Iterator[Row]:

@@ -77,6 +77,59 @@ class PairMetrics(_SummaryPart):
     difference: Share = Share()
 
 
+class Estimate(_SummaryPart):
+    """Value with its 95 % interval; None where it is undefined."""
+
+    value: FiniteFloat | None = None
+    interval: Interval | None = None
+
+
+class HeightPoint(_SummaryPart):
+    """Questions with one height of the evidence."""
+
+    height: FiniteFloat
+    count: NonNegativeInt = 0
+    needed: FiniteFloat | None = None
+    """share of questions that need an operation"""
+    accuracy: Estimate = Estimate()
+    rapr: Estimate = Estimate()
+
+
+class Twins(_SummaryPart):
+    """Pairs of questions that differ in one detail."""
+
+    count: NonNegativeInt = 0
+    both_right: Estimate = Estimate()
+    same_answer: Estimate = Estimate()
+
+
+class AdaptivityMetrics(_SummaryPart):
+    """Use of operations against legibility (`evals.adaptivity`)."""
+
+    count: NonNegativeInt = 0
+    rapr_unreadable: Estimate = Estimate()
+    rapr_readable: Estimate = Estimate()
+    rapr_difference: Estimate = Estimate()
+    mcc: Estimate = Estimate()
+    right_at_once: Estimate = Estimate()
+    use_crossing_px: Estimate = Estimate()
+    accuracy_crossing_px: Estimate = Estimate()
+    curve: tuple[HeightPoint, ...] = ()
+    twins: Twins | None = None
+    scores: dict[str, Estimate] = {}
+
+
+class ControlMetrics(_SummaryPart):
+    """A control condition (`evals.controls`)."""
+
+    accuracy: FiniteFloat | None = None
+    rapr: FiniteFloat | None = None
+    picture_px_per_question: FiniteFloat | None = None
+    difference: Share = Share()
+    """the run minus the condition"""
+    adaptivity: AdaptivityMetrics | None = None
+
+
 class Repeats(_SummaryPart):
     """Metrics of questions with several samples (`evals.stats.repeats`)."""
 
@@ -181,6 +234,9 @@ class RunSummary(Metrics, PairMetrics):
     hardware: dict[str, Any] = {}
     failed: dict[str, str | None] = {}
     """id of a question -> why its request failed"""
+    adaptivity: AdaptivityMetrics | None = None
+    controls: dict[str, ControlMetrics] = {}
+    picture_px_per_question: FiniteFloat | None = None
     repeats: Repeats | None = None
     reliability: list[Reliability] = []
     """of the confidence of a strategy"""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from pixel_reasoner.models.api import Completion
+from pixel_reasoner.rollout.controls import OracleCrops
 from pixel_reasoner.rollout.perturb import perturb_turn
-from pixel_reasoner.schema.settings import RolloutConfig
+from pixel_reasoner.schema.settings import Control, RolloutConfig
 
 if TYPE_CHECKING:
     from pixel_reasoner.rollout.state import Rollout
@@ -48,4 +49,7 @@ class PerturbFirstCall:
 
 def build_hooks(config: RolloutConfig) -> tuple[TurnHook, ...]:
     """Return the hooks enabled by a configuration."""
-    return (PerturbFirstCall(),) if config.perturb else ()
+    hooks: list[TurnHook] = [PerturbFirstCall()] if config.perturb else []
+    if config.control is Control.ORACLE:
+        hooks.append(OracleCrops())
+    return tuple(hooks)

@@ -26,8 +26,12 @@ from pixel_reasoner.dialects.render import Exchange
 from pixel_reasoner.media.context import MediaContext
 from pixel_reasoner.models.api import Completion, ContextFull, GenerationModel, Messages
 from pixel_reasoner.operations.registry import OperationSet
+from pixel_reasoner.rollout.controls import (
+    add_tiles,
+    controlled_operations,
+    operation_request,
+)
 from pixel_reasoner.rollout.hooks import TurnHook, build_hooks
-from pixel_reasoner.rollout.usable import usable_operations
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.repairs import Repair, RepairKind
@@ -103,10 +107,11 @@ class Rollout:
         self.config = config
         self.dialect: Dialect = get_dialect(prompt.dialect)
         self.hooks = (*build_hooks(config), *hooks)
-        self.operations = OperationSet.of(usable_operations(prompt.dialect, config.operations))
+        self.operations = controlled_operations(prompt.dialect, config, question)
         self.started = time.perf_counter()
         self.budgets = prompt.budgets or self.dialect.budgets
         self.context = context or MediaContext(question, self.budgets, config.media)
+        add_tiles(self.context, config)
         self.history: tuple[Exchange, ...] = ()
         self.pictures: tuple[Picture, ...] = tuple(self.context.pictures)
         """pictures in the context before the first turn of this exchange"""
@@ -178,6 +183,9 @@ class Rollout:
             pending.observations = [_as_observation(one) for one in parsed.errors]
         elif not (parsed.has_attempted_call and self.config.operations):
             answered = parsed.answer is not None and not parsed.has_attempted_call
+            if answered and (request := operation_request(self)):
+                pending.observations = [request]
+                return
             self.stop = StopReason.ANSWERED if answered else StopReason.NO_ANSWER
             self.answer = parsed.answer if answered else None
         else:
@@ -285,9 +293,7 @@ class Rollout:
         following = copy(self)
         following.config = config or self.config
         following.hooks = (*build_hooks(following.config), *_configured_hooks(self))
-        following.operations = OperationSet.of(
-            usable_operations(self.dialect.name, following.config.operations)
-        )
+        following.operations = controlled_operations(self.dialect.name, following.config, question)
         following.started = time.perf_counter()
         exchange = Exchange(self.question, self.new_pictures, tuple(self.turns), len(self.context))
         following.history = (*self.history, exchange)

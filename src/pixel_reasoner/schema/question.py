@@ -70,6 +70,22 @@ class AnswerType(StrEnum):
     """average normalised Levenshtein similarity (InfographicsVQA); correct above 0.5"""
     RELAXED = "relaxed"
     """a number within 5 %, or the same text (ChartQA)"""
+    POINT = "point"
+    """a position `x, y` in fractions, right inside the evidence; or none (`scoring.places`)"""
+    BOXES = "boxes"
+    """any number of boxes in fractions, scored by F1 at IoU 0.3; or none"""
+    SPAN = "span"
+    """first and last frame, scored by the IoU of the spans; or none"""
+
+
+class SearchStep(Record):
+    """Region that a search visits before the evidence, because it looks the same in the overview."""
+
+    box: RecordedBox
+    subject: str
+    """as in `Evidence.subjects`"""
+    finding: str
+    """as in `Evidence.findings`"""
 
 
 class Evidence(Record):
@@ -90,6 +106,8 @@ class Evidence(Record):
     """object in each box (or in all frames together), in the words of the question: `the red circle`"""
     findings: tuple[str, ...] = ()
     """observation at each subject: `the red circle carries R`; same length as `subjects`"""
+    search: tuple[SearchStep, ...] = ()
+    """regions on the same picture that a search in reading order visits first; they are not evidence"""
 
 
 class Question(VersionedRecord):

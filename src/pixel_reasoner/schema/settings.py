@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -207,6 +208,23 @@ def _operation_names(value: Any) -> Any:
 OperationNames = Annotated[tuple[str, ...], BeforeValidator(_operation_names)]
 
 
+class Control(StrEnum):
+    """Control condition of a rollout (`rollout.controls`)."""
+
+    FORBIDDEN = "forbidden"
+    """no operations"""
+    FORCED = "forced"
+    """an answer before any operation is rejected"""
+    RANDOM_CROP = "random-crop"
+    """operations show a random region of equal size"""
+    BLANK = "blank"
+    """results of operations are grey"""
+    ORACLE = "oracle"
+    """the evidence is shown first"""
+    TILING = "tiling"
+    """tiles of the pictures instead of operations"""
+
+
 class RolloutConfig(Record):
     """Settings of a rollout other than the model and the question.
 
@@ -221,6 +239,8 @@ class RolloutConfig(Record):
     media: MediaLimits = MediaLimits()
     perturb: bool = False
     """whether the first executed call is replaced by an off-target call (`rollout.hooks`)"""
+    control: Control | None = None
+    """control condition; None: the model decides"""
     strict: bool = False
     """whether malformed calls are rejected even where their meaning is certain (docs/dialects.md)"""
     budget: BudgetPolicy = "fixed"

@@ -84,6 +84,8 @@ class CallErrorKind(StrEnum):
     NOT_A_VIDEO = "not_a_video"
     THOUGHT_ONLY = "thought_only"
     """no call: the turn contains only a thought, and the model is asked once to continue"""
+    OPERATION_REQUIRED = "operation_required"
+    """no call: a control condition asks for an operation before the answer"""
     OPERATION_FAILED = "operation_failed"
     """the operation raised an exception or exceeded its deadline"""
 

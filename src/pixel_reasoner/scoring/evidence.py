@@ -14,13 +14,15 @@ HIT_SHARE = 0.5
 
 
 def evidence_hit(trace: Trace) -> bool | None:
-    """Return whether executed operations showed the evidence; None when the question has none.
+    """Return whether executed operations showed the evidence; None when the question has none, or needs no operation.
 
     Boxes: at least half of each is inside one executed crop, or inside a region whose text was read. Frames: each was
     selected, or zoomed into. Frames that were not sampled: each was shown.
     """
     evidence = trace.question.evidence
     if evidence is None or not (evidence.boxes or evidence.frames or evidence.clip_indices):
+        return None
+    if trace.question.needs_look is False:  # the overview shows it
         return None
     shown = _shown_regions(trace)
     if evidence.clip_indices:
@@ -53,7 +55,7 @@ def iou(trace: Trace) -> float | None:
     region was zoomed into.
     """
     evidence = trace.question.evidence
-    if evidence is None or not evidence.boxes:
+    if evidence is None or not evidence.boxes or trace.question.needs_look is False:
         return None
     named = _crops(trace, evidence) or _boxes_in_text(trace, evidence)
     return statistics.fmean(

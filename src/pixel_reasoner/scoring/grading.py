@@ -27,6 +27,7 @@ from pixel_reasoner.scoring.latex import latex_to_text
 from pixel_reasoner.scoring.numbers import parse_number, strip_latex, stripped
 from pixel_reasoner.scoring.options import options_stated, same_words
 from pixel_reasoner.scoring.phrases import denies_existence
+from pixel_reasoner.scoring.places import is_right_score, place_score
 
 ANLS_THRESHOLD = 0.5
 RELAXED_ERROR = 0.05
@@ -43,7 +44,7 @@ class Outcome(StrEnum):
 
 
 class Grade(NamedTuple):
-    """An outcome and a score in [0, 1]; a score between 0 and 1 occurs for ANLS only."""
+    """An outcome and a score in [0, 1]; a score between 0 and 1 occurs for ANLS, boxes and spans only."""
 
     outcome: Outcome
     score: float
@@ -76,7 +77,7 @@ def grade(answer: str | None, question: Question, scorer: Scorer = Scorer.TYPED)
         return grade_upstream(f"\\boxed{{{answer}}}", question)
     harness = scorer is Scorer.HARNESS
     score = max(_score(answer, gold, question, harness) for gold in question.answer)
-    right = score > 0 if question.answer_type is AnswerType.ANLS else score == 1
+    right = _is_right(score, question.answer_type)
     return Grade(Outcome.CORRECT if right else Outcome.WRONG, score)
 
 
@@ -111,6 +112,14 @@ def is_right(trace: Trace) -> bool:
 
 # --- comparison ---
 
+_PLACES = (AnswerType.POINT, AnswerType.BOXES, AnswerType.SPAN)
+
+
+def _is_right(score: float, answer_type: AnswerType) -> bool:
+    if answer_type in _PLACES:
+        return is_right_score(score, answer_type)
+    return score > 0 if answer_type is AnswerType.ANLS else score == 1
+
 
 def _score(answer: str, gold: str, question: Question, harness: bool) -> float:
     match question.answer_type:
@@ -129,6 +138,8 @@ def _score(answer: str, gold: str, question: Question, harness: bool) -> float:
             return relaxed(answer, gold, harness=harness)
         case AnswerType.NUMBER | AnswerType.INTEGER:
             return float(_same_number(answer, gold, question))
+        case AnswerType.POINT | AnswerType.BOXES | AnswerType.SPAN:
+            return place_score(answer, gold, question)
         case AnswerType.TEXT:
             return float(same_words(answer, gold))
 

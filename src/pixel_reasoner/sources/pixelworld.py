@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import count as count_from
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,25 +18,24 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.schema.question import MediaItem, Question, with_media_root
+from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.sources.base import SOURCES, Source
+from pixel_reasoner.sources.scene_selection import ALL_FAMILIES, Selection
+
+__all__ = [
+    "ALL_FAMILIES",
+    "PixelWorldSource",
+    "Selection",
+    "WorldMix",
+    "scene_questions",
+    "world_questions",
+]
 
 if TYPE_CHECKING:
     from pixel_reasoner.world import Scene, WorldParams
 
 Unit = tuple[str, int]
 """family and seed of a scene"""
-ALL_FAMILIES = ("attribute", "relation", "count", "infographic", "video")
-
-
-class Selection(StrEnum):
-    """Which questions of a scene are selected."""
-
-    OWN = "own"
-    """the question that belongs to the scene's seed"""
-    ONE = "one"
-    """one question, an overview question with probability `overview_share`"""
-    SEVERAL = "several"
-    """up to `per_scene` questions, about `overview_share` of them overview questions"""
 
 
 class PixelWorldSource(Source):
@@ -189,7 +187,9 @@ class WorldMix:
     seed: int = 0
     """number of the first scene of each family"""
     overview_share: float = 0.5
-    """share of overview questions"""
+    """share of overview questions; with world 2 of questions whose evidence is readable"""
+    world: int = 1
+    """version of PixelWorld, 1 or 2; families `all` are those of the version"""
 
     def __post_init__(self) -> None:
         """Reject a share outside [0, 1]."""
@@ -199,22 +199,57 @@ class WorldMix:
                 got=str(self.overview_share),
                 fix="correct it under [pixelworld]",
             )
+        if self.world not in (1, 2):
+            raise UsageError(
+                expected="world 1 or 2", got=str(self.world), fix="correct it under [pixelworld]"
+            )
 
 
-def world_questions(mix: WorldMix, folder: Path) -> Iterator[Question]:
+def world_questions(
+    mix: WorldMix, folder: Path, budgets: PixelBudgets | None = None
+) -> Iterator[Question]:
     """Yield one question per scene of the training split. Media are rendered into a folder; existing files are kept.
+
+    Args:
+        mix: which questions.
+        folder: for the media.
+        budgets: of the model, for world 2: its evidence has a height in the overview of the model.
 
     Raises:
         UsageError: an unknown family, or a count beyond the split.
     """
     if mix.count < 1:
         raise UsageError(expected="a count of 1 or more", got=str(mix.count), fix="ask for more")
-    source = PixelWorldSource(
-        families=mix.families,
+    source: Any
+    if mix.world == 1:
+        source = PixelWorldSource(
+            families=mix.families,
+            split="train",
+            seed=mix.seed,
+            count=mix.count,
+            selection=Selection.ONE,
+            overview_share=mix.overview_share,
+        )
+    else:
+        source = _world2_source(mix, budgets)
+    return (with_media_root(question, folder) for question in source.questions(folder))
+
+
+def _world2_source(mix: WorldMix, budgets: PixelBudgets | None) -> Any:
+    from pixel_reasoner.sources.pixelworld2 import (
+        ALL_FAMILIES as FAMILIES_2,
+        PixelWorld2Source,
+        overview_sides,
+    )
+
+    assert budgets is not None, "world 2 needs the budgets of the model"
+    is_default = mix.families == ALL_FAMILIES
+    return PixelWorld2Source(
+        families=FAMILIES_2 if is_default else mix.families,
         split="train",
         seed=mix.seed,
         count=mix.count,
         selection=Selection.ONE,
         overview_share=mix.overview_share,
+        **overview_sides(budgets),
     )
-    return (with_media_root(question, folder) for question in source.questions(folder))  # type: ignore[arg-type]

@@ -175,10 +175,13 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForCond
 
 
 def save_folder(
-    model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, folder: Path
+    model: Qwen3VLForConditionalGeneration,
+    processor: Qwen3VLProcessor,
+    folder: Path,
+    world: int | None = 1,
 ) -> None:
-    """Write a `from_pretrained` folder atomically, with dialect and pixel budgets in `pixel_reasoner.json`."""
-    settings = FolderSettings(dialect=COMPACT.name, budgets=BUDGETS, note=NOTE)
+    """Write a `from_pretrained` folder atomically, with dialect, pixel budgets and world in `pixel_reasoner.json`."""
+    settings = FolderSettings(dialect=COMPACT.name, budgets=BUDGETS, note=NOTE, world=world)
     select_cpu_of_deepspeed()
     with atomic_folder(folder) as part:
         model.save_pretrained(part)

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from pixel_reasoner.dialects import COMPACT
-from pixel_reasoner.evals.run import TRACES
-from pixel_reasoner.files import output_errors
-from pixel_reasoner.models.folder import BUNDLED_MODELS
+from pixel_reasoner.evals.run import SETTINGS, TRACES
+from pixel_reasoner.files import output_errors, read_json_object
+from pixel_reasoner.models.folder import BUNDLED_MODELS, check_trained_world
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.patches import embed_patches_by_matmul
 from pixel_reasoner.runs.lock import FolderLock
@@ -66,8 +66,19 @@ def train(config: TinyConfig) -> Path:
     next(
         load_traces(config.traces / TRACES), None
     )  # fail on a wrong path before creating any output
+    if start := config.tower or config.start:
+        check_trained_world(start, world_of_traces(config.traces))
     with FolderLock(config.out), output_errors(config.out):
         return _train(config)
+
+
+def world_of_traces(traces: Path) -> int:
+    """Return the version of PixelWorld in the settings of synthesized traces; 1 if it is not recorded."""
+    path = traces / SETTINGS
+    if not path.exists():
+        return 1
+    fields = read_json_object(path, "the settings of the traces", "write the traces again")
+    return int(fields.get("world_version", 1))
 
 
 def _train(config: TinyConfig) -> Path:
@@ -187,7 +198,7 @@ def _train_language(
         metrics = pointing_accuracy(model, builder, cache, num_examples)
         if finished:
             folder = config.out / "model"
-            save_folder(model, builder.processor, folder)
+            save_folder(model, builder.processor, folder, world_of_traces(config.traces))
             count = max(8, round(NUM_VALIDATION_SCENES * config.scale))
             metrics |= validate(folder, config.out / "validation", count)
         return metrics

@@ -69,6 +69,8 @@ def _settings(run: SftRun | RlRun) -> dict[str, Any]:
 def _continued(before: dict[str, Any], run: SftRun | RlRun) -> dict[str, Any]:
     """Return the settings of an earlier start, with the length of this run if it is not shorter, and its vLLM servers."""
     trl = dict(before.get("trl", {}))
+    if isinstance(before.get("pixelworld"), dict):  # older runs have no version of the world
+        before = {**before, "pixelworld": {"world": 1, **before["pixelworld"]}}
     if isinstance(run, RlRun) and before.get("vllm") and run.vllm:
         before = {**before, "vllm": _settings(run)["vllm"]}
     for name in _LENGTHS:

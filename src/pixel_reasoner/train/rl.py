@@ -35,12 +35,18 @@ from pixel_reasoner.files import atomic_writer
 from pixel_reasoner.models.folder import (
     FolderSettings,
     budgets_for_processor,
+    check_trained_world,
     folder_settings,
 )
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.schema.settings import RolloutConfig, RolloutLimits, SamplingParams
+from pixel_reasoner.schema.settings import (
+    PixelBudgets,
+    RolloutConfig,
+    RolloutLimits,
+    SamplingParams,
+)
 from pixel_reasoner.scoring.rewards import TraceReward
 from pixel_reasoner.sources.pixelworld import world_questions
 from pixel_reasoner.sources.question_files import read_questions
@@ -122,11 +128,12 @@ def _build_trainer(
 ) -> tuple[PixelReasonerTrainer, Any, FolderSettings]:
     """Return the trainer of a run with its model, a processor, and the settings of the model folder."""
     config = rollout_config(run)
-    with args.main_process_first():
-        questions = load_questions(run)
     processor = load_processor(source)
     budgets = budgets_for_processor(folder_config, processor.image_processor)
-    model_settings = folder_config.model_copy(update={"budgets": budgets})
+    with args.main_process_first():
+        questions = load_questions(run, budgets or get_dialect(folder_config.dialect).budgets)
+    trained = {"world": run.pixelworld.world} if run.pixelworld else {}
+    model_settings = folder_config.model_copy(update={"budgets": budgets, **trained})
     if config.operations:
         render = partial(processor.apply_chat_template, tokenize=False)
         assert_template_supports(render, get_dialect(model_settings.dialect), run.model)
@@ -179,7 +186,7 @@ def rollout_config(run: RlRun) -> RolloutConfig:
     )
 
 
-def load_questions(run: RlRun) -> list[Question]:
+def load_questions(run: RlRun, budgets: PixelBudgets | None = None) -> list[Question]:
     """Return all questions of a run. Unusable rows are listed in `dropped.jsonl`.
 
     Raises:
@@ -190,7 +197,8 @@ def load_questions(run: RlRun) -> list[Question]:
     dropped = [row for row in rows if isinstance(row, SkippedRow)]
     questions = [row for row in rows if isinstance(row, Question)]
     if run.pixelworld is not None:
-        questions += world_questions(run.pixelworld, folder)
+        check_trained_world(run.model, run.pixelworld.world)
+        questions += world_questions(run.pixelworld, folder, budgets)
     if dropped:
         with atomic_writer(Path(run.out) / "dropped.jsonl") as file:
             file.writelines(json.dumps(row._asdict()) + "\n" for row in dropped)

@@ -36,13 +36,14 @@ from pixel_reasoner.dialects.template_check import assert_template_keeps_thought
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.files import TEMPORARY_PREFIX, atomic_path
-from pixel_reasoner.models.folder import FolderSettings
+from pixel_reasoner.models.folder import FolderSettings, check_trained_world
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.models.patches import without_unused_logit_scale
 from pixel_reasoner.models.processor_inputs import ProcessorInputs
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Trace
+from pixel_reasoner.sources.pixelworld2 import world_of_question
 from pixel_reasoner.strict_json import parse_json
 from pixel_reasoner.train.callbacks import (
     LogCallback,
@@ -96,6 +97,8 @@ def train_sft(run: SftRun) -> Path:
     with args.main_process_first():
         source = str(local_model(run.model))
     train, settings = trace_dataset(run.traces)
+    if settings.world is not None:
+        check_trained_world(run.model, settings.world)
     evaluation = trace_dataset(run.eval_traces)[0] if run.eval_traces else None
     with training_folder(run, args) as out:
         trainer, processor = _build_trainer(run, args, source, (train, evaluation), settings)
@@ -210,6 +213,7 @@ def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
     """
     paths, offsets = [], []
     found: dict[str, str] = {}
+    worlds = set[int | None]()
     for source in sources:
         path = Path(source) / TRACES if Path(source).is_dir() else Path(source)
         try:
@@ -217,7 +221,9 @@ def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
                 start = 0
                 for line in file:
                     if not start:
-                        found[json.dumps(_model_settings(_first_trace(line, path)))] = str(path)
+                        first = _first_trace(line, path)
+                        found[json.dumps(_model_settings(first))] = str(path)
+                        worlds.add(world_of_question(first.question.id))
                     paths.append(str(path))
                     offsets.append(start)
                     start += len(line)
@@ -234,7 +240,10 @@ def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
             fix="write them all with the same --model",
         )
     rows = {"path": paths, "offset": offsets, "images": [[] for _ in paths]}
-    return Dataset.from_dict(rows), FolderSettings(**json.loads(next(iter(found))))
+    # Own rows have no world, so they may be mixed with scenes of any.
+    world = next(iter(worlds - {None})) if len(worlds - {None}) == 1 else None
+    settings = FolderSettings(**json.loads(next(iter(found))), world=world)
+    return Dataset.from_dict(rows), settings
 
 
 def _first_trace(line: bytes, path: Path) -> Trace:

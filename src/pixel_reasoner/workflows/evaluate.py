@@ -10,10 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pixel_reasoner.dialects import get_dialect
 from pixel_reasoner.errors import InputError, UsageError
 from pixel_reasoner.evals.benchmark import row_counts, select_questions
 from pixel_reasoner.evals.benchmarks import BENCHMARKS, get_benchmark
 from pixel_reasoner.evals.benchmarks.neutral import read_jsonl
+from pixel_reasoner.evals.controls import evaluate_controls
 from pixel_reasoner.evals.forced import num_forced
 from pixel_reasoner.evals.run import (
     Evaluation,
@@ -27,20 +29,23 @@ from pixel_reasoner.evals.run import (
 from pixel_reasoner.evals.stats import is_correct
 from pixel_reasoner.media.remote_media import remote_version
 from pixel_reasoner.models.api import GenerationModel
+from pixel_reasoner.models.folder import check_trained_world
 from pixel_reasoner.models.hub import is_hub_id, local_dataset
 from pixel_reasoner.models.spec import ModelSpec
+from pixel_reasoner.rollout.controls import control_config
 from pixel_reasoner.rollout.strategies import SINGLE, check_strategy, parse_strategy
 from pixel_reasoner.runs.cache import ResponseCache
 from pixel_reasoner.runs.folder import check_run_settings, load_run
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.media_url import allow_media_urls, check_local, is_url
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.schema.settings import RolloutConfig
+from pixel_reasoner.schema.settings import Control, RolloutConfig
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.confidence import load_calibration
 from pixel_reasoner.scoring.grading import Scorer
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.world import WorldSpec
+from pixel_reasoner.workflows.world2 import world2_questions, world2_source
 from pixel_reasoner.world import FAMILIES, VERSION, Scene, render
 
 PIXELWORLD = "pixelworld"
@@ -83,6 +88,8 @@ class EvalSpec:
     limit_seed: int = 0
     world: WorldSpec = field(default_factory=WorldSpec)
     """PixelWorld questions"""
+    other_world: bool = False
+    """whether a model that was trained on another version of PixelWorld is measured anyway"""
     shard: tuple[int, int] = (0, 1)
     """index (from 0) and number of shards"""
     samples: int = 1
@@ -92,6 +99,8 @@ class EvalSpec:
     """whether the questions are also asked without operations"""
     perturb: bool = False
     """whether correct questions are asked again with an off-target first crop"""
+    controls: tuple[Control, ...] = ()
+    """control conditions under which the questions are asked again (`evals.controls`)"""
     forced_answers: bool = False
     """whether an answer is forced before and after each call, to measure which operations help and hurt"""
     cache: Path | None = None
@@ -105,6 +114,14 @@ class EvalSpec:
     """file for a calibration that is fitted on the grades of this run"""
 
     def __post_init__(self) -> None:
+        if self.controls and self.strategy != SINGLE:
+            raise UsageError(
+                expected=f"--control with one rollout per answer (--strategy {SINGLE})",
+                got=f"--strategy {self.strategy}",
+                fix="leave out one of them",
+            )
+        for control in self.controls:
+            control_config(self.config, control)
         needs_operations = self.compare or self.perturb or self.forced_answers
         if needs_operations and not self.config.operations:
             raise UsageError(
@@ -171,6 +188,9 @@ def _evaluate(
     if spec.perturb:
         on_trace = _count_correct(progress, "disturbed", total, spec.scorer)
         summary = evaluate_perturbed(summary, plan, spec.out, on_trace)
+    if spec.controls:
+        on_trace = _count_correct(progress, "controls", total * len(spec.controls), spec.scorer)
+        summary = evaluate_controls(summary, plan, spec.controls, spec.out, on_trace)
     if spec.forced_answers:
         num_answers = num_forced(load_run(spec.out))
         update = progress.start("forced answers", num_answers)
@@ -208,6 +228,23 @@ def parse_scorer(name: str) -> Scorer:
     return Scorer(name)
 
 
+def parse_controls(names: Sequence[str]) -> tuple[Control, ...]:
+    """Return the control conditions with these names.
+
+    Raises:
+        UsageError: an unknown name.
+
+    >>> parse_controls(["blank"])
+    (<Control.BLANK: 'blank'>,)
+    """
+    for name in names:
+        if name not in list(Control):
+            raise UsageError(
+                expected=f"--control {', '.join(Control)}", got=repr(name), fix="name one of these"
+            )
+    return tuple(Control(name) for name in dict.fromkeys(names))
+
+
 def parse_shard(text: str) -> tuple[int, int]:
     """Return index (from 0) and number of shards.
 
@@ -229,10 +266,17 @@ def _plan(spec: EvalSpec, progress: ProgressReporter, model: GenerationModel | N
     # Before media are written and a model is loaded.
     check_strategy(spec.strategy, spec.config, spec.calibration)
     if model is None:
+        if spec.benchmark == PIXELWORLD and not spec.other_world:
+            fix = ", or measure it anyway with --other-world"
+            check_trained_world(spec.model.name, spec.world.world, fix)
         spec.model.check()
-    check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
+    if spec.world.world == 1:  # the task of world 2 depends on the budgets of the model
+        check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
     rows: dict[str, Any] | None = None
-    if spec.benchmark == PIXELWORLD:
+    if spec.benchmark == PIXELWORLD and spec.world.world == 2:
+        model = model or spec.model.load(operations=bool(spec.config.operations))
+        task, questions = _world2(spec, model, progress, task)
+    elif spec.benchmark == PIXELWORLD:
         questions = _world_questions(spec.world, spec.out, progress)
     else:
         questions, rows = _benchmark_questions(spec)
@@ -270,10 +314,29 @@ def _task(spec: EvalSpec) -> dict[str, Any]:
 
 
 def _get_family(trace: Trace) -> str:
-    return trace.question.id.partition("-")[0]
+    return trace.question.id.removeprefix("w2-").partition("-")[0]
+
+
+def _world2(
+    spec: EvalSpec, model: GenerationModel, progress: ProgressReporter, task: dict[str, Any]
+) -> tuple[dict[str, Any], list[Question]]:
+    """Return the task and the rendered questions of PixelWorld 2, for the overview of the model."""
+    budgets = model.budgets or get_dialect(model.dialect).budgets
+    source = world2_source(spec.world, budgets)
+    task = {**task, **json.loads(json.dumps(source.describe()))}
+    check_run_settings(spec.out, {"task": task_settings(task, spec.samples)})
+    units = list(source.units(spec.out))
+    update = progress.start("rendering", len(units))
+    questions = []
+    for question in world2_questions(source, spec.out):
+        questions.append(question)
+        update(len(questions))
+    return task, questions
 
 
 def _world_task(world: WorldSpec) -> dict[str, Any]:
+    if world.world == 2:
+        return {"name": PIXELWORLD, "version": world.world}
     return {
         "name": PIXELWORLD,
         "version": VERSION,

@@ -41,6 +41,7 @@ from pixel_reasoner.sources.text import DocumentSettings
 from pixel_reasoner.sources.units import SourceUnit
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
 from pixel_reasoner.workflows.world import parse_families, prompt_settings
+from pixel_reasoner.workflows.world2 import WORLDS, world2_families
 
 PIXELWORLD = "pixelworld"
 REGION_SOURCE = "sa1b"
@@ -79,6 +80,10 @@ class SynthSpec:
     """folder of the data set; not for PixelWorld"""
     families: str = "all"
     """PixelWorld families, separated by commas"""
+    world: int = 1
+    """version of PixelWorld, 1 or 2"""
+    heights: tuple[int, ...] | None = None
+    """heights of the evidence in overview pixels (PixelWorld 2); None: all but the held-out one"""
     count: int = 1000
     """number of traces over all shards"""
     per_scene: int = 6
@@ -184,7 +189,9 @@ def _settings(spec: SynthSpec) -> SynthSettings:
         source=spec.source if spec.data is None else f"{spec.source} {spec.data}",
         count=spec.count,
         seed=spec.seed,
-        families=parse_families(spec.families) if spec.source == PIXELWORLD else (),
+        families=_families(spec) if spec.source == PIXELWORLD else (),
+        world_version=spec.world,
+        heights=spec.heights if spec.source == PIXELWORLD else None,
         shard=spec.shard,
         per_scene=spec.per_scene,
         text_share=spec.text_share,
@@ -202,6 +209,18 @@ def _settings(spec: SynthSpec) -> SynthSettings:
             spec.source, labeller.urls, labeller.model, labeller.analysis, labeller.max_calls
         ),
     )
+
+
+def _families(spec: SynthSpec) -> tuple[str, ...]:
+    if spec.world not in WORLDS:
+        raise UsageError(expected="--world 1 or 2", got=str(spec.world), fix="name one of these")
+    if spec.world == 1:
+        if spec.heights is not None:
+            raise UsageError(
+                expected="--heights with --world 2", got="--world 1", fix="add --world 2"
+            )
+        return parse_families(spec.families)
+    return world2_families(spec.families)
 
 
 def _units(spec: SynthSpec, settings: SynthSettings) -> Iterable[Unit]:

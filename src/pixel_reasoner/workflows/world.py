@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.question import Question, with_media_root
 from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.workflows.progress import NoProgress, ProgressReporter
+from pixel_reasoner.workflows.world2 import WORLDS, world2_questions, world2_source
 from pixel_reasoner.world import (
     DEFAULTS,
     FAMILIES,
@@ -59,6 +61,29 @@ class WorldSpec:
     """side of the canvas; None: the default of the family"""
     detail_px: int | None = None
     """height of the decisive characters; None: the default of the family"""
+    world: int = 1
+    """version of the world, 1 or 2; the following fields belong to 2"""
+    heights: tuple[int, ...] | None = None
+    """heights of the evidence in overview pixels; None: all"""
+    twins: bool = True
+    """whether both twins of each scene are asked"""
+    model: str = "tiny"
+    """model, model folder or dialect whose overview sets the sizes, where no model is asked"""
+
+    def __post_init__(self) -> None:
+        """Reject an unknown world, and options of world 2 with world 1."""
+        if self.world not in WORLDS:
+            raise UsageError(
+                expected=f"--world {' or '.join(map(str, WORLDS))}",
+                got=str(self.world),
+                fix="name one of these",
+            )
+        if self.world == 1 and (self.heights is not None or not self.twins):
+            raise UsageError(
+                expected="--heights and --no-twins with --world 2",
+                got="one of them with --world 1",
+                fix="add --world 2",
+            )
 
     def params(self, family: str) -> WorldParams | None:
         """Return the sizes of a family; None for an unknown family."""
@@ -84,11 +109,17 @@ def render_world(spec: WorldSpec, out: Path, progress: ProgressReporter | None =
         UsageError: an unknown family or split, or inconsistent sizes.
         OutputError: the folder cannot be written.
     """
-    scenes = spec.scenes(spec.family)
     path = out / "questions.jsonl"
+    questions: Iterator[Question]
+    if spec.world == 1:
+        questions = render(spec.scenes(spec.family), out)
+    else:
+        source = world2_source(spec, prompt_settings(spec.model)[1])
+        list(source.units(out))  # fail before the first scene is rendered
+        questions = world2_questions(source, out)
     update = (progress or NoProgress()).start("rendering", spec.count)
     with FolderLock(out), atomic_writer(path) as file:
-        for number, question in enumerate(render(scenes, out), start=1):
+        for number, question in enumerate(questions, start=1):
             file.write(question.to_line() + "\n")
             update(number)
     return path

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.schema.question import Question
+from pixel_reasoner.schema.settings import PixelBudgets
 from pixel_reasoner.sources.pixelworld import world_questions
 from pixel_reasoner.sources.question_files import read_questions
 from pixel_reasoner.train.config import RlRun, SftRun
@@ -110,7 +111,7 @@ def rl_data(
     unit = budgets.multiple**2
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        count, questions = _questions(run, Path(folder))
+        count, questions = _questions(run, Path(folder), budgets)
         for question in questions:
             (one,) = generator.begin([question])
             assert one.prompt is not None
@@ -123,7 +124,7 @@ def rl_data(
     return RlData(count, Row(tokens, pictures, 0), turns, turn_tokens, budgets.crop.max_px // unit)
 
 
-def _questions(run: RlRun, folder: Path) -> tuple[int, list[Question]]:
+def _questions(run: RlRun, folder: Path, budgets: PixelBudgets) -> tuple[int, list[Question]]:
     """Return the number of questions of a run, and a sample."""
     sample: list[Question] = []
     count = 0
@@ -135,7 +136,7 @@ def _questions(run: RlRun, folder: Path) -> tuple[int, list[Question]]:
         mix = run.pixelworld
         count += mix.count * len(mix.families)
         small = type(mix)(**{**_fields(mix), "count": min(mix.count, 12)})
-        sample += islice(world_questions(small, folder), NUM_SAMPLES)
+        sample += islice(world_questions(small, folder, budgets), NUM_SAMPLES)
     return count, sample
 
 
