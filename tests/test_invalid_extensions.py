@@ -229,7 +229,7 @@ def test_commands_refuse_invalid_extensions_with_one_line(tmp_path):
     ask = f"ask What? --image {folder}/a.png"
     lines = {
         f"{ask} --operation gone": "no_such_module",
-        f"{ask} --operation zoomin": "'zoom_in', the nearest",
+        f"{ask} --operation zoomin": "Fix: use 'zoom_in'",
         f"{ask} --operation select_frames --no-operations": "--no-operations",
         f"{ask} --strategy short": "(question, scheduler, config)",
         f"{ask} --strategy votes": "majority_vote",

@@ -226,7 +226,7 @@ def test_changed_weights_do_not_use_the_old_cache(model, questions):
 
 
 def test_a_family_without_an_engine_generates_in_rounds(model, questions, monkeypatch):
-    monkeypatch.setattr(local, "is_supported", lambda _: False)
+    monkeypatch.setattr(local, "engine_support", lambda _: "it is a test")
     settings = FolderSettings(dialect=model.dialect, budgets=model.budgets)
     other = LocalModel.of(model.model, model.processor, settings)
     backend = other.open_backend()

@@ -788,6 +788,7 @@ IMAGE_INPUTS = (
     "image_grid_thw",
     "mm_token_type_ids",
     "num_images",
+    "picture_names",
 )
 
 
