@@ -3,6 +3,7 @@
 #     make check          under a minute: format, lint, types, fast tests
 #     make test           minutes: format, lint, types, all tests but the slow ones
 #     make test-slow      minutes: the slow tests, which repeat a law at full size
+#     make test-families  half an hour: every model family, from ask to training and export, and in the engine
 #     make coverage       all tests with the coverage of lines and branches, and its floor
 #     make dist           wheel and sdist in dist/
 #     make test-dist      the wheel in a new environment: ask, eval, report, train sft
@@ -18,7 +19,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs docs-serve lint check test test-slow browser tools h5p h5p-player coverage dist test-dist test-lowest test-python adapters cloud trackers clients vllm families clusters space attack \
+.PHONY: install demo docs docs-serve lint check test test-slow test-families browser tools h5p h5p-player coverage dist test-dist test-lowest test-python adapters cloud trackers clients vllm families clusters space attack \
 	format tiny benchmarks clean
 
 install: $(STAMP)
@@ -106,7 +107,12 @@ test: lint browser tools h5p $(DOCS)
 	$(PYTEST) -m 'not slow'
 
 test-slow: install browser tools h5p $(DOCS)
-	$(PYTEST) -m slow $(shell grep -l 'mark\.slow' tests/test_*.py)
+	$(PYTEST) -m 'slow and not families' $(shell grep -l 'mark\.slow' tests/test_*.py)
+
+# Model families that `make test` runs in part: all of them, with 50 conversations each in the engine.
+test-families: install
+	test -d .venv-families/timm || $(BIN)/python -m pip install --quiet --target .venv-families --no-deps num2words docopt timm
+	PYTHONPATH=.venv-families $(PYTEST) -m families tests/test_families.py tests/test_engine_families.py
 
 coverage: install browser tools h5p $(DOCS)
 	$(PYTEST) --cov --cov-report=term:skip-covered

@@ -38,7 +38,8 @@ from pixel_reasoner.models.local_generate import generate_with_transformers
 from pixel_reasoner.schema.settings import SamplingParams
 
 pytestmark = pytest.mark.medium
-ALL = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+IN_FULL = [pytest.mark.slow, pytest.mark.families]
+ALL = [*FAST, *(pytest.param(name, marks=IN_FULL) for name in SLOW)]
 """names of decoders; `make test` runs one for each code path"""
 
 
@@ -93,6 +94,7 @@ def test_conversations_equal_those_of_generate(name):
 
 
 @pytest.mark.slow
+@pytest.mark.families
 @pytest.mark.parametrize("name", FAST + SLOW)
 def test_50_conversations_equal_those_of_generate(name):
     assert_conversations_equal_generate(tiny_family(name), count=50, turns=3)

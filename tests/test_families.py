@@ -60,7 +60,7 @@ UNTRAINED = {
 
 def cases(fast: tuple[str, ...] | None = None) -> list:
     """Return all model types as parameters. Those outside `fast` are slow."""
-    slow = [pytest.mark.slow]
+    slow = [pytest.mark.slow, pytest.mark.families]
     return [
         pytest.param(
             name, marks=slow if (name in LARGE if fast is None else name not in fast) else []
