@@ -99,7 +99,10 @@ def test_a_family_without_a_dialect_is_refused_unless_plain_is_chosen(run, tmp_p
     )
     code, out, _ = run("check-model", folder, "--dialect", "plain")
     assert code == 0, out
-    assert "generation: `generate` of transformers: the engine has no family video_llama_3" in out
+    assert (
+        "generation: `generate` of transformers runs this model, because the engine has no family video_llama_3"
+        in out
+    )
 
 
 def test_a_folder_without_a_processor_is_refused(run, folder):

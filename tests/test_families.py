@@ -44,8 +44,12 @@ pytestmark = [
 
 REPRESENTATIVE = ("qwen3_5", "gemma3", "internvl", "llava_onevision")
 """families trained in `make test`: hybrid attention, fixed number of tokens, tiles, tiles that depend on the other pictures"""
-LARGE = ("phi4_multimodal", "step3p7", "gemma3n")
-"""folders whose pictures have a size that is a constant of their classes"""
+ANSWERING = (
+    *REPRESENTATIVE,
+    *("gemma4", "glm4v", "idefics3", "mistral3", "lfm2_vl", "minicpmv4_6", "molmo2", "kimi_k25"),
+    *("ernie4_5_vl_moe", "llama4", "muse_glimmer", "video_llama_3"),
+)
+"""families asked in `make test`: one for each way in which a processor or a model differs"""
 UNTRAINED = {
     "llama4": "decoder and output head are one module",
     "nemotron_h_omni": "deletes the thoughts",
@@ -58,15 +62,9 @@ UNTRAINED = {
 """families that training refuses, with the reason"""
 
 
-def cases(fast: tuple[str, ...] | None = None) -> list:
-    """Return all model types as parameters. Those outside `fast` are slow."""
-    slow = [pytest.mark.slow, pytest.mark.families]
-    return [
-        pytest.param(
-            name, marks=slow if (name in LARGE if fast is None else name not in fast) else []
-        )
-        for name in RECIPES
-    ]
+def cases(fast: tuple[str, ...], *marks: pytest.MarkDecorator) -> list:
+    """Return all model types as parameters. Those outside `fast` have the marks."""
+    return [pytest.param(name, marks=[] if name in fast else marks) for name in RECIPES]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +87,7 @@ def folder(request, tmp_path_factory):
     return build_folder(recipe, tmp_path_factory.mktemp("models") / recipe.model_type)
 
 
-@pytest.mark.parametrize("folder", cases(), indirect=True)
+@pytest.mark.parametrize("folder", cases(ANSWERING, pytest.mark.slow), indirect=True)
 def test_a_family_answers_about_pictures_crops_and_clips(folder, photo, clip):
     model = load(folder)
     trace, prompt = ask_with_zooms(model, photo)
@@ -107,7 +105,9 @@ def test_a_family_answers_about_pictures_crops_and_clips(folder, photo, clip):
     assert single == batched
 
 
-@pytest.mark.parametrize("folder", cases(REPRESENTATIVE), indirect=True)
+@pytest.mark.parametrize(
+    "folder", cases(REPRESENTATIVE, pytest.mark.slow, pytest.mark.families), indirect=True
+)
 def test_a_family_is_trained_exported_and_served(folder, photo, tmp_path):
     reason = UNTRAINED.get(folder.name)
     if reason is not None:

@@ -246,7 +246,7 @@ def test_sharded_runs_have_the_losses_of_one_process_also_without_a_picture(data
         assert LocalModel(str(path.with_suffix("") / "model")).dialect == "compact"
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_an_untied_output_head_gets_the_gradient_of_all_processes(tmp_path):
     """TRL multiplies with the head's weight. In a group of its own, FSDP2 would keep one process's gradient."""
     folder = build_folder("qwen2_5_vl", tmp_path / "folder")
@@ -262,7 +262,7 @@ def test_an_untied_output_head_gets_the_gradient_of_all_processes(tmp_path):
     assert largest_difference(one, two, "grad_norm") < 1e-4
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_sharded_rl_generates_the_turns_of_one_process_and_has_its_losses(data, tmp_path):
     one = rl_toml(tmp_path / "one.toml", data / "questions", steps=2)
     two = rl_toml(tmp_path / "two.toml", data / "questions", steps=2, sharding="fsdp2")

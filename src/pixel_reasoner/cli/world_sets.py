@@ -12,8 +12,8 @@ from pixel_reasoner.cli.options import reject_options
 from pixel_reasoner.cli.output import print_line, progress_bars, warn
 from pixel_reasoner.cli.world_options import WorldVersionOption
 
-WORLD_SETS = ("small",)
-"""fixed sets of PixelWorld 2 with recorded hashes"""
+WORLD_SETS = ("small", "4k", "8k")
+"""fixed sets of PixelWorld 2"""
 FIXED_SPLITS = ("validation", "test")
 MAX_NAMED = 5
 """number of listed seeds that differ"""

@@ -99,9 +99,9 @@ def tokens_within(
     [False, False, False, False, True, True]
     """
     ends = [one["span"][1] for one in replacements]
-    gained = [0, *(one["new_span"][1] - one["span"][1] for one in replacements)]
+    growth = [0, *(one["new_span"][1] - one["span"][1] for one in replacements)]
     moved = [
-        (first + gained[bisect_right(ends, first)], end + gained[bisect_right(ends, end)])
+        (first + growth[bisect_right(ends, first)], end + growth[bisect_right(ends, end)])
         for first, end in spans
     ]
     return [any(start < end and stop > first for first, end in moved) for start, stop in offsets]

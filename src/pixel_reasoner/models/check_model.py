@@ -104,6 +104,7 @@ def check_model(source: str, dialect: str | None = None) -> ModelCheck:
     check.files["tokenizer"] = (
         f"{type(processor.tokenizer).__name__}, {len(processor.tokenizer)} tokens"
     )
+    check.runs["generation"] = _generation(check, folder)
     if settings is not None:
         found = get_dialect(settings.dialect)
         _check_template(check, processor, found)
@@ -315,7 +316,7 @@ def _generation(check: ModelCheck, folder: Path) -> str:
     reason = folder_support(folder)
     if reason is None:
         return f"engine (family {check.model_type}), with a KV cache per conversation"
-    return f"`generate` of transformers. {fallback_note(reason)}"
+    return fallback_note(reason)
 
 
 __all__ = ["ModelCheck", "check_model"]
