@@ -19,6 +19,7 @@ from transformers import Trainer, TrainingArguments
 from pixel_reasoner.models.engine import unwrap_peft
 from pixel_reasoner.models.folder import BUNDLED_MODELS, folder_settings
 from pixel_reasoner.models.local import load_processor
+from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.train.callbacks import ValidationCallback
 from pixel_reasoner.train.distributed import has_sharded_weights
 from pixel_reasoner.train.weights import load_weights, lora_config, save_model
@@ -58,7 +59,9 @@ def save_and_validate(out: Path, rank: int) -> None:
     assert has_sharded_weights(trainer)
     processor, settings = load_processor(str(TINY)), folder_settings(TINY)
     save_model(trainer, processor, settings, out / "model")
-    run = SimpleNamespace(out=str(out), ask_families=("attribute",), ask_count=2)
+    run = SimpleNamespace(
+        out=str(out), ask_families=("attribute",), ask_count=2, operations=DEFAULT_OPERATIONS
+    )
     ValidationCallback(run, processor, settings, trainer).validate(trainer.state)
 
 
