@@ -97,6 +97,11 @@ def write_pdf(path: Path, pages: Sequence[Page]) -> Path:
         )
         stream = "\n".join((page.matrix, *page.drawing))
         objects.append(f"<</Length {len(stream)}>>stream\n{stream}\nendstream")
+    return write_objects(path, objects)
+
+
+def write_objects(path: Path, objects: Sequence[str]) -> Path:
+    """Write a PDF of numbered objects, of which the first is the catalogue."""
     parts, offsets, at = ["%PDF-1.4\n"], [], 9
     for number, one in enumerate(objects, start=1):
         offsets.append(at)

@@ -6,6 +6,8 @@ import base64
 import zlib
 from pathlib import Path
 
+from text_documents import write_objects
+
 # 96 x 64 pixels, white; the upper left quarter is red, the lower right one blue. Made with pillow-heif 1.8.1.
 _HEIC = (
     "0000SW^{RQXk}?*00000ZE0pPXk}?*ZE0a<00042ZDn*}000000000XXk=`10000000000aA{+700000000000000000000B"
@@ -70,15 +72,4 @@ def write_pdf(
         f"<</Length {len(drawing)}>>stream\n{drawing}\nendstream",
         *[page] * num_pages,
     ]
-    text, offsets = "%PDF-1.4\n", []
-    parts = [text]
-    at = len(text)
-    for number, one in enumerate(objects, start=1):
-        offsets.append(at)
-        parts.append(f"{number} 0 obj {one} endobj\n")
-        at += len(parts[-1])
-    table = "".join(f"{offset:010d} 00000 n \n" for offset in offsets)
-    parts.append(f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}")
-    parts.append(f"trailer<</Size {len(objects) + 1}/Root 1 0 R>>\nstartxref\n{at}\n%%EOF\n")
-    path.write_text("".join(parts), encoding="latin-1")
-    return path
+    return write_objects(path, objects)

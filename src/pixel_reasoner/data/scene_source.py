@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pixel_reasoner.sources.pixelworld import PixelWorldSource, Selection, Unit as SceneUnit
 from pixel_reasoner.sources.pixelworld2 import (
@@ -21,26 +21,17 @@ Unit = SceneUnit | VersionUnit
 
 def scene_source(settings: SynthSettings) -> PixelWorldSource | PixelWorld2Source:
     """Return the source of a run: the training split, all families of a seed in turn, endless."""
-    if settings.world_version == WORLD:
-        return PixelWorld2Source(
-            families=settings.families,
-            split="train",
-            seed=settings.seed,
-            count=None,
-            shard=settings.shard,
-            selection=Selection.SEVERAL,
-            per_scene=settings.per_scene,
-            overview_share=settings.text_share,
-            heights=settings.heights,
-            **overview_sides(settings.budgets),
-        )
-    return PixelWorldSource(
-        families=settings.families,
-        split="train",
-        seed=settings.seed,
-        count=None,
-        shard=settings.shard,
-        selection=Selection.SEVERAL,
-        per_scene=settings.per_scene,
-        overview_share=settings.text_share,
-    )
+    scenes: dict[str, Any] = {
+        "families": settings.families,
+        "split": "train",
+        "seed": settings.seed,
+        "count": None,
+        "shard": settings.shard,
+        "selection": Selection.SEVERAL,
+        "per_scene": settings.per_scene,
+        "overview_share": settings.text_share,
+    }
+    if settings.world_version != WORLD:
+        return PixelWorldSource(**scenes)
+    sides = overview_sides(settings.budgets)
+    return PixelWorld2Source(**scenes, heights=settings.heights, **sides)

@@ -6,7 +6,6 @@ Characters use Pillow's font; pages also use two fonts installed as packages. Pi
 from __future__ import annotations
 
 import io
-import math
 from pathlib import Path
 
 import av
@@ -15,21 +14,22 @@ from PIL import Image, ImageColor, ImageDraw
 
 from pixel_reasoner.files import write_bytes
 from pixel_reasoner.media.video_file import reformat_options
+from pixel_reasoner.world.drawing import draw_clutter, draw_shape, make_background
 from pixel_reasoner.world.fonts import ink_on, scaled_font
 from pixel_reasoner.world.page import draw_page
 from pixel_reasoner.world.scene import CLIP_FAMILIES, COLORS, Item, Scene
 
 FPS = 8
-_OUTLINE = (40, 40, 40)
 
 
 def draw_picture(scene: Scene) -> Image.Image:
     """Return the picture of a scene that is not a clip: RGB, full resolution."""
     if scene.page is not None:
         return draw_page(scene)
-    canvas = _background(scene)
+    side = scene.params.size_px
+    canvas = make_background(scene.rng("background"), side)
     pen = ImageDraw.Draw(canvas)
-    _draw_clutter(scene, pen)
+    draw_clutter(pen, scene.rng("clutter"), side)
     for item in scene.items:
         _draw_item(pen, item, scene)
     return canvas
@@ -38,7 +38,7 @@ def draw_picture(scene: Scene) -> Image.Image:
 def draw_frames(scene: Scene) -> list[Image.Image]:
     """Return the frames of a clip: RGB, full resolution."""
     assert scene.ball is not None, "only clips have frames"
-    background = _background(scene)
+    background = make_background(scene.rng("background"), scene.params.size_px)
     frames = []
     for number in range(1, scene.num_frames + 1):
         frame = background.copy()
@@ -79,40 +79,8 @@ def write_media(scene: Scene, path: Path) -> None:
     write_bytes(buffer.getvalue(), path)
 
 
-def _background(scene: Scene) -> Image.Image:
-    """Return a background of blurred, light grey patches."""
-    rng = scene.rng("background")
-    base = [rng.uniform(205, 240) for _ in range(3)]
-    cells = [[[c + rng.uniform(-14, 14) for c in base] for _ in range(6)] for _ in range(6)]
-    small = Image.fromarray(np.asarray(cells).clip(0, 255).astype(np.uint8), "RGB")
-    side = scene.params.size_px
-    return small.resize((side, side), Image.Resampling.BICUBIC)
-
-
-def _draw_clutter(scene: Scene, pen: ImageDraw.ImageDraw) -> None:
-    """Draw small grey strokes as distractors."""
-    rng, side = scene.rng("clutter"), scene.params.size_px
-    for _ in range(rng.randint(15, 40)):
-        x, y, angle = rng.random() * side, rng.random() * side, rng.random() * math.tau
-        length, shade = rng.uniform(0.008, 0.03) * side, rng.randint(120, 190)
-        end = (x + math.cos(angle) * length, y + math.sin(angle) * length)
-        pen.line([(x, y), end], fill=(shade, shade, shade), width=max(1, round(side / 400)))
-
-
 def _draw_item(pen: ImageDraw.ImageDraw, item: Item, scene: Scene) -> None:
-    side = scene.params.size_px
-    color = COLORS[item.color]
-    width = max(1, round(side / 340))
-    x1, y1, x2, y2 = (value * side for value in item.box)
-    x, y = item.x * side, item.y * side
-    if item.shape == "circle":
-        pen.ellipse([x1, y1, x2, y2], fill=color, outline=_OUTLINE, width=width)
-    elif item.shape in ("square", "card"):
-        pen.rectangle([x1, y1, x2, y2], fill=color, outline=_OUTLINE, width=width)
-    elif item.shape == "diamond":
-        pen.polygon([(x, y1), (x2, y), (x, y2), (x1, y)], fill=color, outline=_OUTLINE, width=width)
-    else:
-        pen.polygon([(x, y1), (x2, y2), (x1, y2)], fill=color, outline=_OUTLINE, width=width)
+    draw_shape(pen, item, scene.params.size_px)
     if item.glyph:
         _draw_glyph(pen, item, scene)
 
