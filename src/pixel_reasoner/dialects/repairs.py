@@ -112,7 +112,8 @@ def _without_thoughts(content: str, tags: ThoughtTags) -> tuple[str, list[str]]:
 def _later_thought(tags: ThoughtTags) -> re.Pattern[str]:
     """Return a pattern that finds closed thoughts."""
     first, last = re.escape(tags.open), re.escape(tags.close)
-    return re.compile(rf"{first}(?:(?!{first}|{last}).)*+{last}", re.DOTALL)
+    # Not possessive: Python before 3.11.5 then matches beyond the assertion (python/cpython#106052).
+    return re.compile(rf"{first}(?:(?!{first}|{last}).)*{last}", re.DOTALL)
 
 
 def _composed(
