@@ -60,9 +60,13 @@ class ReuseOptions:
 @with_groups
 def train_tiny(
     traces: Annotated[
-        Path,
-        typer.Option("--traces", help="Folder of `synth pixelworld`, written for `--model tiny`."),
-    ] = Path("runs/tiny/synth"),
+        list[Path] | None,
+        typer.Option(
+            "--traces",
+            help="Folder of `synth pixelworld`, written for `--model tiny`. May be repeated: one of each world.  "
+            "[default: runs/tiny/synth]",
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Checkpoints, logs and the model.")
     ] = Path("runs/tiny"),
@@ -96,7 +100,7 @@ def train_tiny(
     from pixel_reasoner import api
 
     spec = api.TinyConfig(
-        traces=traces,
+        traces=tuple(traces or [Path("runs/tiny/synth")]),
         out=out,
         tower=reuse.tower,
         start=reuse.start,

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from pixel_reasoner.dialects import detect_dialect, get_dialect
 from pixel_reasoner.dialects.detect import FALLBACK
@@ -28,8 +28,18 @@ class FolderSettings(Record):
     """pixel budgets of pictures in the prompt; by default those of the dialect"""
     note: str = ""
     """one line for users of this model"""
-    world: int | None = None
-    """version of PixelWorld that it was trained on; None: not recorded, or none"""
+    worlds: tuple[int, ...] = ()
+    """versions of PixelWorld that it was trained on; empty: not recorded, or none"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_one_world(cls, values: Any) -> Any:
+        """Accept `world`, the name of earlier folders with one version."""
+        if isinstance(values, dict) and "world" in values:
+            values = dict(values)
+            world = values.pop("world")
+            values.setdefault("worlds", () if world is None else (world,))
+        return values
 
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -91,12 +101,13 @@ def check_trained_world(model: str, world: int, more: str = "") -> None:
     folder = model_folder(model)
     if not folder.is_dir():
         return
-    trained = _read_settings(folder / "pixel_reasoner.json").world
-    if trained is not None and trained != world:
+    trained = _read_settings(folder / "pixel_reasoner.json").worlds
+    if trained and world not in trained:
+        known = " and ".join(map(str, trained))
         raise UsageError(
             expected=f"a model for PixelWorld {world}",
-            got=f"{model}, which was trained on PixelWorld {trained}",
-            fix=f"use world {trained} or another model{more}",
+            got=f"{model}, which was trained on PixelWorld {known}",
+            fix=f"use world {known} or another model{more}",
         )
 
 

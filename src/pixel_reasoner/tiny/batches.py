@@ -10,6 +10,7 @@ composed pictures, cut from real crops and selected frames, or drawn:
     look   mostly results of operations
     pages  pages, scattered words and numbers, crops of any size
     print  mostly text on pages
+    sizes  PixelWorld 2: characters of every height, in overviews and in results of operations
 """
 
 from __future__ import annotations
@@ -24,17 +25,21 @@ from PIL import Image, ImageDraw
 from pixel_reasoner.schema.geometry import Box
 from pixel_reasoner.tiny.labels import (
     CELL_PX,
+    CLASSES,
     COLOR_IDS,
     GLYPH_IDS,
     IGNORE,
+    PAGE_CLASSES,
     TEXT_LABELS,
+    VERSION_CLASSES,
     LabelledPicture,
     label_text,
     label_view,
     position,
     sparse_labels,
 )
-from pixel_reasoner.tiny.scene_cache import NUM_RANDOM_CROPS, SceneCache, View
+from pixel_reasoner.tiny.scene_cache import SceneCache
+from pixel_reasoner.tiny.views import NUM_RANDOM_CROPS, View
 from pixel_reasoner.world.fonts import ink_on, scaled_font
 from pixel_reasoner.world.scene import COLORS, DIGITS, FONTS, NUM_FRAMES, WORDS
 
@@ -111,6 +116,28 @@ def print_batch(cache: SceneCache, rng: random.Random) -> Batch:
     return labelled + [_scattered_words(rng) for _ in range(24)]
 
 
+def sizes_batch(cache: SceneCache, rng: random.Random) -> Batch:
+    """Return a seventh-stage batch: mostly PixelWorld 2, and examples of earlier stages."""
+    versions = cache.versions
+    drawn = (
+        (versions.picture, 26),
+        (versions.crowd, 14),
+        (versions.crop, 20),
+        (versions.crowd_crop, 6),
+        (versions.random_crop, 6),
+        (versions.frame, 28),
+    )
+    views = [draw(rng) for draw, count in drawn for _ in range(count)]
+    views += [shift_view(versions.selected_frame(rng), rng) for _ in range(10)]
+    views += [_page_crop(cache, rng) for _ in range(14)]
+    views += [_page(cache, rng) for _ in range(3)]
+    views += sample_views(cache, rng)[::12]
+    views += [_crop(cache, rng) for _ in range(6)]
+    views += [shift_view(_selected_frame(cache, rng), rng) for _ in range(3)]
+    labelled = [label_view(view) for view in views]
+    return labelled + [_scattered_words(rng) for _ in range(8)]
+
+
 class TowerStage(NamedTuple):
     """One stage of the vision tower."""
 
@@ -118,8 +145,8 @@ class TowerStage(NamedTuple):
     """name of the log and checkpoint, and part of the random seed"""
     steps: int
     batch: Callable[[SceneCache, random.Random], Batch]
-    has_pages: bool = False
-    """whether page text is labelled"""
+    labels: str = "scenes"
+    """name of the labels, in `LABELS`: stages with the same ones share their probes"""
     muon: bool = True
 
 
@@ -128,9 +155,16 @@ TOWER_STAGES = (
     TowerStage("read", 1200, read_batch, muon=False),
     TowerStage("focus", 1000, focus_batch),
     TowerStage("look", 1500, look_batch),
-    TowerStage("pages", 1200, pages_batch, has_pages=True),
-    TowerStage("print", 1000, print_batch, has_pages=True),
+    TowerStage("pages", 1200, pages_batch, "pages"),
+    TowerStage("print", 1000, print_batch, "pages"),
+    TowerStage("sizes", 1500, sizes_batch, "versions"),
 )
+LABELS: dict[str, dict[str, int]] = {
+    "scenes": CLASSES,
+    "pages": PAGE_CLASSES,
+    "versions": VERSION_CLASSES,
+}
+"""name -> label -> number of classes"""
 
 
 def shift_view(view: View, rng: random.Random) -> View:

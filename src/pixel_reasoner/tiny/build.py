@@ -178,10 +178,10 @@ def save_folder(
     model: Qwen3VLForConditionalGeneration,
     processor: Qwen3VLProcessor,
     folder: Path,
-    world: int | None = 1,
+    worlds: tuple[int, ...] = (1,),
 ) -> None:
-    """Write a `from_pretrained` folder atomically, with dialect, pixel budgets and world in `pixel_reasoner.json`."""
-    settings = FolderSettings(dialect=COMPACT.name, budgets=BUDGETS, note=NOTE, world=world)
+    """Write a `from_pretrained` folder atomically, with dialect, pixel budgets and worlds in `pixel_reasoner.json`."""
+    settings = FolderSettings(dialect=COMPACT.name, budgets=BUDGETS, note=NOTE, worlds=worlds)
     select_cpu_of_deepspeed()
     with atomic_folder(folder) as part:
         model.save_pretrained(part)

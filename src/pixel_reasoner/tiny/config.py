@@ -16,8 +16,8 @@ class TinyConfig:
         UsageError: both `tower` and `start`.
     """
 
-    traces: Path = Path("runs/tiny/synth")
-    """folder of `pixel-reasoner synth pixelworld`, written for the bundled model"""
+    traces: Path | tuple[Path, ...] = Path("runs/tiny/synth")
+    """folders of `pixel-reasoner synth pixelworld`, written for the bundled model; for example one of each world"""
     out: Path = Path("runs/tiny")
     """folder of the scene cache (14 GB), checkpoints, logs (`STAGE.jsonl`) and the model"""
     tower: str = ""
@@ -38,7 +38,16 @@ class TinyConfig:
     install: bool = False
     """whether the result replaces the installed bundled model"""
 
+    @property
+    def trace_folders(self) -> tuple[Path, ...]:
+        """The folders of traces."""
+        return (self.traces,) if isinstance(self.traces, Path) else tuple(self.traces)
+
     def __post_init__(self) -> None:
+        if not self.trace_folders:
+            raise UsageError(
+                expected="a folder of traces or more", got="none", fix="add --traces FOLDER"
+            )
         if self.tower and self.start:
             raise UsageError(
                 expected="--tower or --from",

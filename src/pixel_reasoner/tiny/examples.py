@@ -188,7 +188,7 @@ def without_operations(trace: Trace, rng: random.Random, *, offered: bool = Fals
     """
     evidence = trace.question.evidence
     turns: Sequence[Turn] = trace.turns
-    if evidence is not None:
+    if evidence is not None and trace.question.needs_look:
         guess = fill_template(rng, wording.GUESS, subject=evidence.subjects[0])
         turns = [Turn(text=f"{guess} \\boxed{{{trace.question.answer[0]}}}")]
     operations = DEFAULT_OPERATIONS if offered else ()

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from pixel_reasoner.schema.geometry import WHOLE, Box
-from pixel_reasoner.tiny.scene_cache import View
+from pixel_reasoner.tiny.views import View
 from pixel_reasoner.world.page import HEADING_Y
 from pixel_reasoner.world.scene import COLORS, DIGITS, LETTERS, SHAPES, WORDS, Item
+from pixel_reasoner.world.v2 import READABLE_FROM_PX
+from pixel_reasoner.world.v2.scene import BLANK
 
 CELL_PX = 32
 """side in pixels of the square of one visual token"""
@@ -32,7 +34,7 @@ SHAPE_IDS = {
     name: number
     for number, name in enumerate((*SHAPES, "card", "bar", "point", "column", "print"), start=1)
 }
-GLYPH_IDS = {glyph: number for number, glyph in enumerate(LETTERS + DIGITS)}
+GLYPH_IDS = {glyph: number for number, glyph in enumerate(LETTERS + DIGITS + BLANK)}
 WORD_IDS = {word: number for number, word in enumerate(WORDS)}
 
 CLASSES = {
@@ -51,6 +53,8 @@ PAGE_CLASSES = CLASSES | {
     "ones": len(DIGITS),
 }
 """the same plus the text of pages: words, and numbers of two digits"""
+VERSION_CLASSES = PAGE_CLASSES | {"legible": 2}
+"""the same plus whether the character of an item can be read in this view: PixelWorld 2 has all heights"""
 TEXT_LABELS = ("word", "tens", "ones")
 
 
@@ -78,18 +82,18 @@ def label_view(view: View) -> LabelledPicture:
 def compute_labels(view: View) -> Labels:
     """Return the dense labels of one view, tokens row by row."""
     cells = view.pixels.shape[0] // CELL_PX
-    classes = {name: np.zeros((cells, cells), np.int64) for name in PAGE_CLASSES}
+    classes = {name: np.zeros((cells, cells), np.int64) for name in VERSION_CLASSES}
     classes["row"][:] = np.arange(cells)[:, None]
     classes["col"][:] = np.arange(cells)[None, :]
-    for name in ("glyph", *TEXT_LABELS):
+    for name in ("glyph", "legible", *TEXT_LABELS):
         classes[name][:] = IGNORE
     place = np.zeros((cells, cells, NUM_PLACE_VALUES), np.float32)
     for item in visible_items(view):
         _label_item(view, item, classes, place)
-    page = view.scene.page
+    page = getattr(view.scene, "page", None)
     if page is not None and view.box == WHOLE:
         label_text(classes, (int(HEADING_Y * cells), cells // 2), page.heading)
-    ball = view.scene.ball
+    ball = getattr(view.scene, "ball", None)
     if ball is not None:
         x, y = position_in(view.box, ball.x(view.frame), ball.y)
         if 0 <= x < 1 and 0 <= y < 1:
@@ -99,7 +103,7 @@ def compute_labels(view: View) -> Labels:
 
 def sparse_labels(labelled: dict[str, np.ndarray], cells: int) -> Labels:
     """Return labels of few kinds, each (cells, cells), plus row and column labels of every token."""
-    classes = {name: np.full((cells, cells), IGNORE) for name in PAGE_CLASSES}
+    classes = {name: np.full((cells, cells), IGNORE) for name in VERSION_CLASSES}
     classes["row"][:], classes["col"][:] = np.arange(cells)[:, None], np.arange(cells)[None, :]
     classes |= labelled
     no_place = torch.full((cells * cells, NUM_PLACE_VALUES), float("nan"))
@@ -126,7 +130,9 @@ def _label_item(view: View, item: Item, classes: dict[str, np.ndarray], place: n
     classes["color"][at] = COLOR_IDS.get(item.color, 0)
     classes["shape"][at] = SHAPE_IDS[item.shape]
     place[at] = x * cells - col, y * cells - row, size
-    if detail_px(view) >= LEGIBLE_PX:
+    height = detail_px(view)
+    classes["legible"][at] = height >= READABLE_FROM_PX
+    if height >= LEGIBLE_PX:
         label_text(classes, at, item.glyph)
 
 

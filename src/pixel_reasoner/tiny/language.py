@@ -14,6 +14,7 @@ from pixel_reasoner.tiny.attention import NUMBERING_HEAD, POINTING_HEAD, Head, o
 from pixel_reasoner.tiny.examples import Example
 from pixel_reasoner.tiny.labels import IGNORE
 from pixel_reasoner.tiny.loop import Metrics
+from pixel_reasoner.tiny.precision import mixed_precision
 from pixel_reasoner.tiny.token_cache import PromptImage, VisualTokens
 
 ATTENTION_LOSS_WEIGHT = 0.3
@@ -119,7 +120,7 @@ def _predict(
     ids, trained, mask = _padded(examples, config.text_config.pad_token_id)
     images = [image for example in examples for image in example.images]
     grids = [(1, 2 * rows, 2 * columns) for rows, columns in (image.grid for image in images)]
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         out = model(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),

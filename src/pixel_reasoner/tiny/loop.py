@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pixel_reasoner.errors import InputError
 from pixel_reasoner.files import atomic_path, atomic_writer
 from pixel_reasoner.runs.segment import Segment
+from pixel_reasoner.tiny.precision import set_precision_of_muon
 
 Metrics = dict[str, float]
 _IN_LAYER = re.compile(r"\b(blocks|layers|merger|deepstack_merger_list)\.")
@@ -154,6 +155,7 @@ def _optimizers(stage: Stage, modules: dict[str, torch.nn.Module]) -> list[torch
     adamw = torch.optim.AdamW(rest, lr=stage.lr, weight_decay=stage.weight_decay, betas=(0.9, 0.98))
     if not matrices:
         return [adamw]
+    set_precision_of_muon()
     muon = torch.optim.Muon(
         matrices,
         lr=stage.lr,

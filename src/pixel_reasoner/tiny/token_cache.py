@@ -25,6 +25,7 @@ from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.question import with_media_root
 from pixel_reasoner.schema.trace import Picture, Trace
 from pixel_reasoner.tiny.labels import CELL_PX
+from pixel_reasoner.tiny.precision import mixed_precision
 from pixel_reasoner.tiny.tower import embed
 
 TOWER_BATCH_PX = 64 * 192**2
@@ -179,7 +180,7 @@ def _picture_key(picture: Picture) -> tuple[object, ...]:
 
 def _parse_scene(line: str) -> tuple[str, str]:
     """Return family and seed of a trace's scene."""
-    found = re.search(r'"id":"(\w+)-(\d+)-', line)
+    found = re.search(r'"id":"((?:w2-)?\w+)-(\d+)-', line)
     assert found is not None, "ids of PixelWorld traces start with family and seed"
     return found[1], found[2]
 
@@ -221,7 +222,7 @@ class _TowerBatcher:
         if not pixels:
             return
         device = next(self.visual.parameters()).device
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        with torch.no_grad(), mixed_precision(device):
             out = embed(self.visual, self.image_processor, pixels)
         shape = (len(pixels), -1, out.pooler_output.shape[-1])
         both = (out.pooler_output, out.deepstack_features[0])

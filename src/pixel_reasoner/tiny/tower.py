@@ -21,6 +21,7 @@ from pixel_reasoner.tiny.labels import (
     Labels,
 )
 from pixel_reasoner.tiny.loop import Metrics
+from pixel_reasoner.tiny.precision import mixed_precision
 
 EARLY_LOSS_WEIGHT = 0.3
 PLACE_LOSS_WEIGHT = 4
@@ -89,7 +90,7 @@ def tower_loss(
         },
         torch.cat([one.labels.place for one in batch]).to(device),
     )
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         out = embed(visual, image_processor, [one.pixels for one in batch])
     final, metrics = _probe_loss(probes["final"], out.pooler_output, target)
     early, _ = _probe_loss(probes["early"], out.deepstack_features[0], target)

@@ -1,7 +1,7 @@
-"""Training of the bundled model from scratch: a scene cache and seven stages.
+"""Training of the bundled model from scratch: scene caches and eight stages.
 
-    see, read, focus, look, pages, print   vision tower against dense labels   (`batches`, `tower`)
-    reason                                 language model on synthesized traces, over cached visual tokens   (`examples`, `language`)
+    see, read, focus, look, pages, print, sizes   vision tower against dense labels   (`batches`, `tower`)
+    reason   language model on synthesized traces, over cached visual tokens   (`examples`, `language`)
 
 Every stage resumes after a kill, and a finished stage is skipped. Validation runs the model on rendered files and
 measures
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,29 +26,27 @@ from pixel_reasoner.models.folder import BUNDLED_MODELS, check_trained_world
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.patches import embed_patches_by_matmul
 from pixel_reasoner.runs.lock import FolderLock
-from pixel_reasoner.schema.geometry import Size
 from pixel_reasoner.schema.trace import load_traces
 from pixel_reasoner.tiny.attention import OBSERVED_ATTENTION
-from pixel_reasoner.tiny.batches import TOWER_STAGES, TowerStage
+from pixel_reasoner.tiny.batches import LABELS, TOWER_STAGES, TowerStage
 from pixel_reasoner.tiny.build import build_model, build_processor, build_tokenizer, save_folder
 from pixel_reasoner.tiny.config import TinyConfig
 from pixel_reasoner.tiny.examples import ExampleBuilder, without_operations
-from pixel_reasoner.tiny.labels import CLASSES, PAGE_CLASSES
 from pixel_reasoner.tiny.language import language_loss
 from pixel_reasoner.tiny.loop import Metrics, Stage, run_stage
+from pixel_reasoner.tiny.mixture import TraceSet, draw_examples, example_groups
 from pixel_reasoner.tiny.scene_cache import SceneCache
-from pixel_reasoner.tiny.token_cache import VisualTokens, cache_tokens
+from pixel_reasoner.tiny.token_cache import cache_tokens
 from pixel_reasoner.tiny.tower import Probes, shrink_tokens, tower_loss
-from pixel_reasoner.tiny.validate import pointing_accuracy, training_part, validate
+from pixel_reasoner.tiny.validate import pointing_accuracy, validate
+from pixel_reasoner.tiny.version_cache import VersionCache
 from pixel_reasoner.world import Family
 
 NUM_SCENES: dict[Family, int] = {"attribute": 12_000, "infographic": 4_000, "video": 4_000}
 """number of scenes in the cache"""
+NUM_VERSIONS = {"pictures": 8_000, "crowds": 3_000, "clips": 3_000}
+"""number of scenes of PixelWorld 2 in their cache"""
 MIN_SCENES = 24
-EXAMPLES_PER_STEP = {"pictures": 48, "clips": 12, "overviews": 24}
-"""examples per step of the language model, by group"""
-CROWDED_FAMILIES: tuple[Family, ...] = ("attribute", "count")
-"""families with many shapes per overview: counting and finding the largest need more examples than crops do"""
 NUM_VALIDATION_SCENES = 100
 """number of validation scenes per family, at the end of the last stage"""
 NUM_HELD_OUT_EXAMPLES = 64
@@ -63,11 +62,10 @@ def train(config: TinyConfig) -> Path:
         ModelError: no such model, or a model with another architecture.
         OutputError: the folder cannot be written.
     """
-    next(
-        load_traces(config.traces / TRACES), None
-    )  # fail on a wrong path before creating any output
-    if start := config.tower or config.start:
-        check_trained_world(start, world_of_traces(config.traces))
+    for folder in config.trace_folders:
+        next(load_traces(folder / TRACES), None)  # fail on a wrong path before creating any output
+        if start := config.tower or config.start:
+            check_trained_world(start, world_of_traces(folder))
     with FolderLock(config.out), output_errors(config.out):
         return _train(config)
 
@@ -86,17 +84,20 @@ def _train(config: TinyConfig) -> Path:
         _started_from(config) if config.tower or config.start else _with_trained_tower(config)
     )
     visual = model.model.visual
-    path = config.out / "tokens.pt"
-    cache = cache_tokens(visual, processor.image_processor, config.traces, path)
-    builder = ExampleBuilder(cache.traces, processor, COMPACT, config.words)
-    _train_language(model, builder, cache.tokens, config)
+    sources = []
+    for folder in config.trace_folders:
+        path = config.out / "tokens.pt"
+        cache = cache_tokens(visual, processor.image_processor, folder, path)
+        builder = ExampleBuilder(cache.traces, processor, COMPACT, config.words)
+        sources.append(TraceSet(builder, cache.tokens))
+    _train_language(model, sources, config)
     if config.install:
         shutil.copytree(config.out / "model", BUNDLED_MODELS["tiny"], dirs_exist_ok=True)
     return config.out / "model"
 
 
 def tokenizer_texts(traces: Path, limit: int = NUM_TOKENIZER_TRACES) -> list[str]:
-    """Return training texts of the tokenizer: prompts, questions, turns and errors of the first traces.
+    """Return training texts of the tokenizer from one file: prompts, questions, turns and errors of the first traces.
 
     Raises:
         InputError: no such traces.
@@ -130,23 +131,26 @@ def _with_trained_tower(config: TinyConfig) -> tuple[Any, Any]:
     counts = {
         family: max(MIN_SCENES, round(count * config.scale)) for family, count in NUM_SCENES.items()
     }
+    version_counts = {
+        name: max(MIN_SCENES, round(count * config.scale)) for name, count in NUM_VERSIONS.items()
+    }
     # Folders of earlier versions also have this name.
-    cache = SceneCache(config.out / "gallery", counts)
-    processor = build_processor(build_tokenizer(tokenizer_texts(config.traces / TRACES)))
+    cache = SceneCache(
+        config.out / "gallery", counts, VersionCache(config.out / "versions", version_counts)
+    )
+    texts = [text for folder in config.trace_folders for text in tokenizer_texts(folder / TRACES)]
+    processor = build_processor(build_tokenizer(texts))
     model = build_model(processor.tokenizer, config.seed)
     visual = model.model.visual
     embed_patches_by_matmul(visual)
     torch.manual_seed(config.seed)
     width = visual.config.out_hidden_size
     probes = {
-        has_pages: {
-            name: Probes(width, PAGE_CLASSES if has_pages else CLASSES)
-            for name in ("final", "early")
-        }
-        for has_pages in (False, True)
+        name: {layer: Probes(width, classes) for layer in ("final", "early")}
+        for name, classes in LABELS.items()
     }
     for stage in TOWER_STAGES:
-        _train_tower(visual, processor, cache, probes[stage.has_pages], stage, config)
+        _train_tower(visual, processor, cache, probes[stage.labels], stage, config)
     shrink_tokens(visual)
     return model, processor
 
@@ -170,59 +174,36 @@ def _train_tower(
     run_stage(scaled, {"visual": visual, **probes}, loss, config.out)
 
 
-def _train_language(
-    model: Any, builder: ExampleBuilder, cache: dict[Size, VisualTokens], config: TinyConfig
-) -> None:
+def _train_language(model: Any, sources: Sequence[TraceSet], config: TinyConfig) -> None:
     model.model.visual.requires_grad_(requires_grad=False)
     model.model.language_model.set_attn_implementation(OBSERVED_ATTENTION)
-    groups = _example_groups(builder)
+    groups = example_groups(sources)
 
     def loss(step: int) -> tuple[torch.Tensor, Metrics]:
         rng = random.Random(f"reason/{config.seed}/{step}")
         total = torch.zeros(())
         metrics: Metrics = {}
-        for group, families in groups.items():
-            if not families:
-                continue
-            examples = [
-                builder.draw(rng.choice(rng.choice(families)), rng)
-                for _ in range(_scaled(EXAMPLES_PER_STEP[group], config.batch_share))
-            ]
-            part, of_group = language_loss(model, cache, examples)
+        for group, examples, tokens in draw_examples(groups, rng, config.batch_share):
+            part, of_group = language_loss(model, tokens, examples)
             total = total.to(part.device) + part
             metrics |= {f"{group}_{name}": value for name, value in of_group.items()}
         return total, metrics
 
     def measure(*, finished: bool) -> Metrics:
         num_examples = _scaled(NUM_HELD_OUT_EXAMPLES, config.batch_share)
-        metrics = pointing_accuracy(model, builder, cache, num_examples)
+        metrics: Metrics = {}
+        for source in sources:
+            metrics |= pointing_accuracy(model, source, num_examples)
         if finished:
             folder = config.out / "model"
-            save_folder(model, builder.processor, folder, world_of_traces(config.traces))
+            worlds = tuple(sorted(set(map(world_of_traces, config.trace_folders))))
+            save_folder(model, sources[0].builder.processor, folder, worlds)
             count = max(8, round(NUM_VALIDATION_SCENES * config.scale))
-            metrics |= validate(folder, config.out / "validation", count)
+            metrics |= validate(folder, config.out / "validation", count, worlds)
         return metrics
 
     stage = _scaled_stage("reason", config.steps, 3e-3, config.scale, muon=True, warmup=50)
     run_stage(stage, {"model": model}, loss, config.out, measure)
-
-
-def _example_groups(builder: ExampleBuilder) -> dict[str, list[list[int]]]:
-    """Return group -> for each of its families, the numbers of the training traces.
-
-    Pictures and clips are separate groups: clip conversations are longer, and padding is expensive.
-    """
-    index = builder.index
-    known = {family: training_part(numbers) for family, numbers in index.families.items()}
-    return {
-        "pictures": [numbers for family, numbers in known.items() if family != "video"],
-        "clips": [known["video"]] if "video" in known else [],
-        "overviews": [
-            training_part(index.overviews[family])
-            for family in CROWDED_FAMILIES
-            if family in index.overviews
-        ],
-    }
 
 
 def _scaled_stage(

@@ -132,7 +132,9 @@ def _build_trainer(
     budgets = budgets_for_processor(folder_config, processor.image_processor)
     with args.main_process_first():
         questions = load_questions(run, budgets or get_dialect(folder_config.dialect).budgets)
-    trained = {"world": run.pixelworld.world} if run.pixelworld else {}
+    trained = {}
+    if run.pixelworld is not None:
+        trained["worlds"] = tuple(sorted({*folder_config.worlds, run.pixelworld.world}))
     model_settings = folder_config.model_copy(update={"budgets": budgets, **trained})
     if config.operations:
         render = partial(processor.apply_chat_template, tokenize=False)

@@ -97,8 +97,8 @@ def train_sft(run: SftRun) -> Path:
     with args.main_process_first():
         source = str(local_model(run.model))
     train, settings = trace_dataset(run.traces)
-    if settings.world is not None:
-        check_trained_world(run.model, settings.world)
+    for world in settings.worlds:
+        check_trained_world(run.model, world)
     evaluation = trace_dataset(run.eval_traces)[0] if run.eval_traces else None
     with training_folder(run, args) as out:
         trainer, processor = _build_trainer(run, args, source, (train, evaluation), settings)
@@ -241,8 +241,8 @@ def trace_dataset(sources: Sequence[str]) -> tuple[Dataset, FolderSettings]:
         )
     rows = {"path": paths, "offset": offsets, "images": [[] for _ in paths]}
     # Own rows have no world, so they may be mixed with scenes of any.
-    world = next(iter(worlds - {None})) if len(worlds - {None}) == 1 else None
-    settings = FolderSettings(**json.loads(next(iter(found))), world=world)
+    known = tuple(sorted(world for world in worlds if world is not None))
+    settings = FolderSettings(**json.loads(next(iter(found))), worlds=known)
     return Dataset.from_dict(rows), settings
 
 

@@ -223,7 +223,7 @@ def _parts(content: Content, rng: random.Random) -> Iterator[_Draft]:
     wrong = [content.items[n] for n in content.answer_items]
     answer = ", ".join(_as_text(padded_box(item)) for item in wrong) or NOTHING
     findings = tuple(
-        f"the {_place(n, len(content.items))} {name} carries {item.glyph}"
+        f"the {place_in_order(n, len(content.items))} {name} carries {item.glyph}"
         + ("" if item.glyph == content.wanted else f", at {_as_text(padded_box(item))}")
         for n, item in enumerate(content.items)
     )
@@ -239,8 +239,9 @@ def _moments(content: Content, rng: random.Random) -> Iterator[_Draft]:
         f"Answer {NOTHING} if it never does."
     )
     shown = [content.items[n] for n in content.answer_items]
+    # Frame by frame: whether a character changes can be seen only by reading it in both frames.
     seen = ", ".join(
-        f"{item.glyph} in frames {item.frames[0]} to {item.frames[-1]}" for item in content.items
+        f"frame {frame} {item.glyph}" for item in content.items for frame in item.frames
     )
     answer = f"{shown[0].frames[0]} to {shown[0].frames[-1]}" if shown else NOTHING
     items = (shown[0],) if shown else (content.items[0]._replace(frames=_ALL_FRAMES),)
@@ -251,8 +252,12 @@ _ALL_FRAMES = tuple(range(1, NUM_FRAMES + 1))
 _NUMBERS = ("first", "second", "third", "fourth", "fifth", "sixth")
 
 
-def _place(index: int, count: int) -> str:
-    """Return the place of a part in reading order."""
+def place_in_order(index: int, count: int) -> str:
+    """Return the place of a part in reading order, as in findings.
+
+    >>> place_in_order(1, 4), place_in_order(6, 12)
+    ('second', '7th')
+    """
     return _NUMBERS[index] if count <= len(_NUMBERS) else f"{index + 1}th"
 
 
