@@ -46,8 +46,9 @@ def language_loss(
     for start in range(0, len(by_length), per_pass):
         batch = by_length[start : start + per_pass]
         with observe_attention() as weights:
-            logits, targets = _predict(model, cache, batch)
-        predicted.append((logits[targets != IGNORE], targets[targets != IGNORE]))
+            hidden, targets = _hidden_states(model, cache, batch)
+        trained = targets != IGNORE
+        predicted.append((_logits(model, hidden[trained]), targets[trained]))
         for name, head in (("looks", POINTING_HEAD), ("numbers", NUMBERING_HEAD)):
             attended[name].append(_attention_on_targets(weights[head], batch, head))
     logits, targets = (torch.cat(parts) for parts in zip(*predicted, strict=True))
@@ -105,48 +106,52 @@ def digit_accuracy(
     Only the first corner of a box measures pointing: the second follows from the first.
     """
     with torch.no_grad():
-        logits, targets = _predict(model, cache, examples)
-    rows, positions = (targets == opening).nonzero(as_tuple=True)
-    at = (rows, positions + offset)
-    return (logits[at].argmax(-1) == targets[at]).float().mean().item()
+        hidden, targets = _hidden_states(model, cache, examples)
+        rows, positions = (targets == opening).nonzero(as_tuple=True)
+        at = (rows, positions + offset)
+        logits = _logits(model, hidden[at])
+    return (logits.argmax(-1) == targets[at]).float().mean().item()
 
 
-def _predict(
+def _logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """Return (tokens, vocabulary) logits of (tokens, width) hidden states: most tokens of an example need none."""
+    with mixed_precision(hidden.device):
+        logits: torch.Tensor = model.lm_head(hidden).float()
+    return logits
+
+
+def _hidden_states(
     model: Any, cache: Mapping[Size, VisualTokens], examples: Sequence[Example]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (examples, tokens - 1, vocabulary) logits and the (examples, tokens - 1) tokens to predict."""
+    """Return (examples, tokens - 1, width) last hidden states and the (examples, tokens - 1) tokens to predict."""
     config = model.config
     device = next(model.parameters()).device
-    ids, trained, mask = _padded(examples, config.text_config.pad_token_id)
+    ids, trained = _padded(examples, config.text_config.pad_token_id)
     images = [image for example in examples for image in example.images]
     grids = [(1, 2 * rows, 2 * columns) for rows, columns in (image.grid for image in images)]
     with mixed_precision(device):
-        out = model(
+        # No mask of the padding: it follows all tokens, so no token attends to it, and plain causal attention is faster.
+        out = model.model(
             input_ids=ids.to(device),
-            attention_mask=mask.to(device),
             mm_token_type_ids=(ids == config.image_token_id).int().to(device),
             image_grid_thw=torch.tensor(grids).to(device),
             mm_encoder_outputs={"image": _tower_output(cache, images, device)},
             use_cache=False,
         )
     targets = ids.masked_fill(~trained, IGNORE)[:, 1:].to(device)
-    return out.logits[:, :-1].float(), targets
+    return out.last_hidden_state[:, :-1], targets
 
 
-def _padded(
-    examples: Sequence[Example], pad_id: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return (examples, tokens) ids, loss mask and attention mask, padded on the right."""
+def _padded(examples: Sequence[Example], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (examples, tokens) ids and loss mask, padded on the right."""
     longest = max(len(example.ids) for example in examples)
     length = -(-longest // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
     ids = torch.full((len(examples), length), pad_id)
     trained = torch.zeros(ids.shape, dtype=torch.bool)
-    mask = torch.zeros(ids.shape, dtype=torch.long)
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
         trained[row, : len(example.ids)] = torch.tensor(example.trained)
-        mask[row, : len(example.ids)] = 1
-    return ids, trained, mask
+    return ids, trained
 
 
 def _tower_output(

@@ -132,11 +132,11 @@ def _num_frames(_: Scene) -> int:
     return NUM_FRAMES
 
 
-def _random(family: Family, name: str) -> ViewKind:
+def _random(family: Family, name: str) -> ViewKind[Scene]:
     return ViewKind(name, _random_views, ((f"strays_{family}", CROP_PX, num_random_crops),))
 
 
-_KINDS: dict[Family, tuple[ViewKind, ...]] = {
+_KINDS: dict[Family, tuple[ViewKind[Scene], ...]] = {
     "attribute": (
         ViewKind(
             "pictures",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -49,6 +50,7 @@ from pixel_reasoner.world.v2 import (
 )
 from pixel_reasoner.world.v2.scene import BLANK, CHARACTERS, Content
 
+T = TypeVar("T")
 PICTURE_FAMILIES = ("attribute", "relation", "count", "where", "parts")
 CLIP_FAMILIES = ("video", "moments")
 CROWD_HEIGHTS = (4, 5, 6, 6, 7, 8, 10, 12)
@@ -175,7 +177,7 @@ def _version(families: Sequence[str], seed: int) -> Scene:
     return make_scene(family, seed, params, rng.choice(TWINS))  # type: ignore[arg-type]
 
 
-def _draw(values: Sequence, rng: random.Random) -> tuple:
+def _draw(values: Sequence[T], rng: random.Random) -> tuple[int, T]:
     index = rng.randrange(len(values))
     return index, values[index]
 
@@ -212,7 +214,7 @@ def _clip_views(scene: Scene) -> tuple[list[np.ndarray], ...]:
     return clip_views(decode_frames(draw_frames(scene)), _selected(scene))
 
 
-_KINDS = {
+_KINDS: dict[str, tuple[ViewKind[Scene], ...]] = {
     "pictures": (
         ViewKind(
             "versions",

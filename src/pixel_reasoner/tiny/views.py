@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import av
 import numpy as np
@@ -34,6 +34,7 @@ NUM_RANDOM_CROPS = 2
 """random crops per picture"""
 
 AnyScene = Scene | v2.Scene
+S = TypeVar("S", bound=AnyScene)
 
 
 class View(NamedTuple):
@@ -50,17 +51,17 @@ class View(NamedTuple):
     """item at the centre of a crop or a selected frame"""
 
 
-class ViewKind(NamedTuple):
+class ViewKind(NamedTuple, Generic[S]):
     """Group of views that are rendered together."""
 
     name: str
-    render: Callable[[AnyScene], tuple[list[np.ndarray], ...]]
+    render: Callable[[S], tuple[list[np.ndarray], ...]]
     """scene -> the views for each array"""
-    arrays: tuple[tuple[str, int, Callable[[AnyScene], int]], ...]
+    arrays: tuple[tuple[str, int, Callable[[S], int]], ...]
     """name, side in pixels, and function that counts a scene's views"""
 
 
-def render_views(kind: ViewKind, scenes: Sequence[AnyScene], folder: Path, workers: int) -> None:
+def render_views(kind: ViewKind[S], scenes: Sequence[S], folder: Path, workers: int) -> None:
     """Render the views of scenes into arrays, `NAME.npy`, unless they exist."""
     done = folder / f"{kind.name}.json"
     if done.exists():
@@ -79,7 +80,7 @@ def open_views(folder: Path) -> dict[str, np.ndarray]:
     return {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
 
 
-def first_views(scenes: Sequence[AnyScene], count: Callable[[AnyScene], int]) -> list[int]:
+def first_views(scenes: Sequence[S], count: Callable[[S], int]) -> list[int]:
     """Return the index of the first view of each scene in an array of `count(scene)` views per scene."""
     return [0, *np.cumsum([count(scene) for scene in scenes])]
 
