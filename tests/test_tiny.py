@@ -207,15 +207,11 @@ def test_orthogonalize_in_32_bits_is_close_to_the_polar_factor():
     """Its singular values are near one (Muon's iteration does not converge fully), and its direction is right."""
     for shape in ((8, 24), (24, 8), (16, 16)):
         matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-        u, s, v = torch.linalg.svd(
-            orthogonalize(matrix, (3.4445, -4.7750, 2.0315), 5, 1e-7).float()
-        )
-        assert 0.5 < s.min() <= s.max() < 1.3
+        found = orthogonalize(matrix, (3.4445, -4.7750, 2.0315), 5, 1e-7).float()
+        values = torch.linalg.svdvals(found)
+        assert 0.5 < values.min() <= values.max() < 1.3
         left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-        product = (
-            orthogonalize(matrix, (3.4445, -4.7750, 2.0315), 5, 1e-7).float() @ (left @ right).T
-        )
-        assert product.trace() / min(shape) > 0.7
+        assert (found @ (left @ right).T).trace() / min(shape) > 0.7
 
 
 def test_batches_are_a_function_of_their_seed(scene_cache):
@@ -335,7 +331,7 @@ def test_coordinates_attend_to_the_overview_and_findings_to_the_latest_view(vers
         trace = version_builder.index.trace(number)
         family = trace.question.id.split("-")[1]
         images = version_builder.index.images(number)
-        first = {image for image in range(len(trace.pictures))}
+        first = set(range(len(trace.pictures)))
         for segments in version_builder.segments(trace, images):
             for segment in segments:
                 targets = {at for at, _ in segment.visual_tokens}
@@ -347,6 +343,36 @@ def test_coordinates_attend_to_the_overview_and_findings_to_the_latest_view(vers
                     assert not targets & first, "a frame is read at the size of a selected frame"
                     seen.add(family)
     assert seen == {"where", "parts", "moments"}
+
+
+def test_the_tokens_of_a_call_are_marked_from_its_opening_to_its_end(builder, processor):
+    for number in range(0, 120, 7):
+        trace = builder.index.trace(number)
+        example = builder.example(trace, builder.index.images(number))
+        marked = [n for n, inside in zip(example.ids, example.in_call, strict=True) if inside]
+        calls = [
+            COMPACT.write_call(turn.call).strip()
+            for turn in trace.turns
+            if turn.call and not turn.mistake
+        ]
+        assert processor.tokenizer.decode(marked).replace("\n", "") == "".join(calls).replace(
+            "\n", ""
+        )
+
+
+def test_weighted_calls_move_the_loss_toward_the_loss_of_calls(builder, processor):
+    model = build_model(processor.tokenizer, 3)
+    model.model.language_model.set_attn_implementation(OBSERVED_ATTENTION)
+    tokens = {
+        size: VisualTokens(*(torch.randn(4000, size[0] * size[1] // 32**2, 128) for _ in range(2)))
+        for size in builder.index.sizes
+    }
+    examples = [builder.example(builder.index.trace(n), builder.index.images(n)) for n in (0, 3)]
+    with torch.no_grad():
+        plain, more, most = (
+            language_loss(model, tokens, examples, call_weight=weight)[0] for weight in (1, 5, 1e6)
+        )
+    assert min(plain, most) < more < max(plain, most)
 
 
 def test_a_readable_question_is_answered_alike_without_operations(version_builder):

@@ -71,6 +71,9 @@ def train_tiny(
         Path, typer.Option("--out", "-o", help="Checkpoints, logs and the model.")
     ] = Path("runs/tiny"),
     reuse: ReuseOptions = ReuseOptions(),
+    call_weight: Annotated[
+        float, typer.Option(min=0.0, help="Weight of the tokens of calls in the loss.")
+    ] = 1.0,
     steps: Annotated[
         int, typer.Option(min=1, help="Number of steps of the last stage (language model).")
     ] = 4000,
@@ -105,6 +108,7 @@ def train_tiny(
         tower=reuse.tower,
         start=reuse.start,
         words=reuse.words,
+        call_weight=call_weight,
         steps=steps,
         seed=seed,
         scale=scale,

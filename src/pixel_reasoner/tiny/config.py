@@ -27,6 +27,8 @@ class TinyConfig:
     words: float = 0.0
     """share of training examples that answer without an operation although operations are available; questions that need
     one get a guess. It imitates a model that has never used operations; for experiments"""
+    call_weight: float = 1.0
+    """weight of the tokens of calls in the loss of the language model, next to all other tokens"""
     steps: int = 4000
     """number of steps of the last stage (language model)"""
     seed: int = 0

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from pixel_reasoner.data import wording
 from pixel_reasoner.data.wording import fill_template
 from pixel_reasoner.dialects import Dialect
-from pixel_reasoner.dialects.syntax.hermes import OPEN
+from pixel_reasoner.dialects.syntax.hermes import CLOSE, OPEN
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
 from pixel_reasoner.schema.trace import Picture, Trace, Turn
 from pixel_reasoner.tiny.attention import NUMBERING_HEAD, POINTING_HEAD, Head
+from pixel_reasoner.tiny.build import CALL_FRAGMENTS
 from pixel_reasoner.tiny.pointing import Mention, count_visual_tokens, find_mentions
 from pixel_reasoner.tiny.token_cache import PromptImage, TraceIndex
 
@@ -50,6 +51,8 @@ class Example(NamedTuple):
     ids: list[int]
     trained: list[bool]
     """whether the loss covers the prediction of a token"""
+    in_call: list[bool]
+    """whether a token is part of a trained call"""
     images: list[PromptImage]
     attention: list[AttentionTarget]
 
@@ -77,6 +80,12 @@ class ExampleBuilder:
         self.dialect = dialect
         self._digit_ids = set(processor.tokenizer.convert_tokens_to_ids(list("0123456789")))
         self._image_id = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
+        fragments = zip(
+            CALL_FRAGMENTS, processor.tokenizer.convert_tokens_to_ids(CALL_FRAGMENTS), strict=True
+        )
+        numbers = dict(fragments)
+        self._opening_ids = {n for text, n in numbers.items() if text.startswith(OPEN)}
+        self._closing_ids = {n for text, n in numbers.items() if text.endswith(CLOSE)}
 
     def draw(self, number: int, rng: random.Random) -> Example:
         """Return the example of a trace: unchanged, or answered without an operation."""
@@ -111,7 +120,7 @@ class ExampleBuilder:
                 digits = self._digits_before(ids, visual[start])
                 last = visual[end - 1] + 1
                 attention.append(AttentionTarget(NUMBERING_HEAD, visual[start], last, digits))
-        return Example(ids, trained, images, attention)
+        return Example(ids, trained, self._call_tokens(ids, trained), images, attention)
 
     def segments(self, trace: Trace, images: Sequence[PromptImage]) -> Iterator[list[Segment]]:
         """Yield the segments of each assistant turn."""
@@ -163,6 +172,15 @@ class ExampleBuilder:
                 ids += more
                 trained += [segment.trained] * len(more)
         return ids, trained, spans
+
+    def _call_tokens(self, ids: list[int], trained: list[bool]) -> list[bool]:
+        """Return which tokens are part of a call that the loss covers, with its opening and closing token."""
+        marks, inside = [], False
+        for token, is_trained in zip(ids, trained, strict=True):
+            inside = is_trained and (inside or token in self._opening_ids)
+            marks.append(inside)
+            inside = inside and token not in self._closing_ids
+        return marks
 
     def _digits_before(self, ids: list[int], position: int) -> list[int]:
         """Return the positions of the digits of the last number before a position."""

@@ -28,6 +28,7 @@ def language_loss(
     cache: Mapping[Size, VisualTokens],
     examples: Sequence[Example],
     *,
+    call_weight: float = 1.0,
     per_pass: int = EXAMPLES_PER_PASS,
 ) -> tuple[torch.Tensor, Metrics]:
     """Return the mean next-token loss over trained tokens plus the attention loss, and metrics.
@@ -38,22 +39,28 @@ def language_loss(
         model: the whole model; its tower is not used.
         cache: visual tokens by picture size.
         examples: a batch.
+        call_weight: weight of the tokens of calls next to all others: a call has few digits among many words.
         per_pass: examples per forward pass.
     """
     by_length = sorted(examples, key=lambda example: len(example.ids))
-    predicted: list[tuple[torch.Tensor, torch.Tensor]] = []
+    predicted: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     attended: dict[str, list[torch.Tensor]] = {"looks": [], "numbers": []}
     for start in range(0, len(by_length), per_pass):
         batch = by_length[start : start + per_pass]
         with observe_attention() as weights:
             hidden, targets = _hidden_states(model, cache, batch)
         trained = targets != IGNORE
-        predicted.append((_logits(model, hidden[trained]), targets[trained]))
+        in_call = _in_call(batch, targets)[trained]
+        predicted.append((_logits(model, hidden[trained]), targets[trained], in_call))
         for name, head in (("looks", POINTING_HEAD), ("numbers", NUMBERING_HEAD)):
             attended[name].append(_attention_on_targets(weights[head], batch, head))
-    logits, targets = (torch.cat(parts) for parts in zip(*predicted, strict=True))
-    loss = F.cross_entropy(logits, targets)
-    metrics = {"token": (logits.argmax(-1) == targets).float().mean().item()}
+    logits, targets, calls = (torch.cat(parts) for parts in zip(*predicted, strict=True))
+    weights = torch.where(calls, call_weight, 1.0)
+    loss = (F.cross_entropy(logits, targets, reduction="none") * weights).sum() / weights.sum()
+    correct = (logits.argmax(-1) == targets).float()
+    metrics = {"token": correct.mean().item()}
+    if calls.any():
+        metrics["call"] = correct[calls].mean().item()
     for name, parts in attended.items():
         shares = torch.cat(parts)
         if len(shares):
@@ -140,6 +147,14 @@ def _hidden_states(
         )
     targets = ids.masked_fill(~trained, IGNORE)[:, 1:].to(device)
     return out.last_hidden_state[:, :-1], targets
+
+
+def _in_call(examples: Sequence[Example], targets: torch.Tensor) -> torch.Tensor:
+    """Return (examples, tokens - 1) whether the predicted token is part of a call."""
+    marks = torch.zeros(targets.shape, dtype=torch.bool)
+    for row, example in enumerate(examples):
+        marks[row, : len(example.ids) - 1] = torch.tensor(example.in_call[1:])
+    return marks.to(targets.device)
 
 
 def _padded(examples: Sequence[Example], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -184,7 +184,7 @@ def _train_language(model: Any, sources: Sequence[TraceSet], config: TinyConfig)
         total = torch.zeros(())
         metrics: Metrics = {}
         for group, examples, tokens in draw_examples(groups, rng, config.batch_share):
-            part, of_group = language_loss(model, tokens, examples)
+            part, of_group = language_loss(model, tokens, examples, call_weight=config.call_weight)
             total = total.to(part.device) + part
             metrics |= {f"{group}_{name}": value for name, value in of_group.items()}
         return total, metrics
