@@ -14,7 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pixel_reasoner.models.folder import folder_settings, model_folder
-from pixel_reasoner.train.config import RlRun, batch_sizes
+from pixel_reasoner.train.batch_sizes import batch_sizes
+from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.trl_config import trl_config
 
 ROOT = Path(__file__).parents[1]

@@ -42,8 +42,9 @@ from pixel_reasoner.schema.settings import (
 )
 from pixel_reasoner.schema.trace import CallErrorKind, StopReason, Trace, load_traces
 from pixel_reasoner.sources.pixelworld import WorldMix, world_questions
+from pixel_reasoner.train.batch_sizes import batch_sizes
 from pixel_reasoner.train.callbacks import LOG, LogCallback
-from pixel_reasoner.train.config import RlRun, batch_sizes
+from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
 from pixel_reasoner.train.plan.estimate import plan
 from pixel_reasoner.train.replay_buffer import (
@@ -518,7 +519,7 @@ def spans_of(one: GeneratedRollout) -> list[slice]:
 def table(*rows: tuple[float, int]) -> torch.Tensor:
     """Return gathered rollouts with these values of correctness and operations."""
     return torch.tensor(
-        [[correct, count, count, 0, 1, 0, 1, 1, 0] for correct, count in rows],
+        [[correct, count, count, 0, 1, 0, 1, 1, 0, 0] for correct, count in rows],
         dtype=torch.float64,
     )
 

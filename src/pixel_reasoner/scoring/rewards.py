@@ -77,6 +77,10 @@ class RewardConfig:
     """target share of a group's rollouts that use operations, in [0, 1]"""
     N: int = 1
     """number of operations without cost"""
+    gamma: float = 0.5
+    """reward of the right choice whether to use an operation; only with `probes` (`train.necessity`)"""
+    correctness: float = 1.0
+    """weight of a right answer; 0 in a first stage that pays for other things, such as `evidence_hit`"""
     variant: Variant = Variant.PAPER
     """`paper`, or the formula of the upstream code, which ignores alpha"""
     curiosity_for_right_answers_only: bool = False
@@ -89,7 +93,7 @@ class RewardConfig:
     def __post_init__(self) -> None:
         """Reject constants outside their range."""
         object.__setattr__(self, "variant", _variant(self.variant))
-        for name in ("alpha", "beta"):
+        for name in ("alpha", "beta", "gamma", "correctness"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise _wrong(f"{name} of 0 or more", getattr(self, name))
         if not 0 <= self.H <= 1:

@@ -19,7 +19,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from pixel_reasoner.deprecated import new_keys
 from pixel_reasoner.errors import InputError, UsageError
@@ -61,7 +61,7 @@ _AT_LEAST = {
         ("questions_per_sync", "minibatch", "rollouts_at_once", "max_new_tokens"), (1, "")
     ),
     **dict.fromkeys(
-        ("max_staleness", "replay_exponent", "solved_weight", "unsolved_weight"), (0, "")
+        ("max_staleness", "replay_exponent", "solved_weight", "unsolved_weight", "probes"), (0, "")
     ),
     **dict.fromkeys(("lora_rank", "lora_alpha", "ask_every", "ask_count", "sample_every"), (0, "")),
 }
@@ -187,6 +187,8 @@ class RlRun:
     """maximum number of model messages per rollout"""
     max_new_tokens: int = 256
     """maximum number of tokens per turn; the limit of a rollout is TRL's `max_completion_length`"""
+    probes: int = 0
+    """rollouts per question without operations, which measure whether it needs one: the choice is rewarded accordingly"""
     replay: bool = True
     """selective sample replay: rollouts without an advantage are replaced by others of the same episode"""
     replay_exponent: float = 1.0
@@ -247,6 +249,10 @@ class RlRun:
         is_async = bool(self.max_staleness)
         check_vllm(self.vllm, self.trl, has_lora=bool(self.lora_rank), is_async=is_async)
         check_options(self.trl, is_rl=True)
+        if self.probes and self.max_staleness:
+            raise _wrong("probes without max_staleness", "both", "set one of them to 0")
+        if self.probes and not self.operations:
+            raise _wrong("operations with probes", "none", "name operations, or set probes to 0")
 
     def _check_batch_sizes(self) -> None:
         rollouts = self.questions_per_sync * self.group_size
@@ -284,53 +290,6 @@ def _vllm_fields(table: dict[str, Any], path: Path) -> dict[str, Any]:
     weights = table.get("weights_dir")
     more = {"weights_dir": str(path.absolute().parent / weights)} if weights else {}
     return {"url": []} | table | more
-
-
-class BatchSizes(NamedTuple):
-    """Batch sizes of a run."""
-
-    processes: int
-    rollouts_per_sync: int
-    minibatches_per_sync: int
-    """gradient steps per policy sync"""
-    micro_batch: int
-    """rollouts per forward and backward pass of a process"""
-    accumulation: int
-    """micro-batches per gradient step"""
-    rollouts_per_process: int
-
-
-def batch_sizes(run: RlRun, processes: int) -> BatchSizes:
-    """Return the batch sizes of a run for a number of processes.
-
-    Raises:
-        UsageError: a size is not a multiple of another.
-    """
-    micro = run.trl.get("per_device_train_batch_size")
-    share, rest = divmod(run.minibatch, processes)
-    if rest:
-        raise UsageError(
-            expected=f"a minibatch that {processes} processes share evenly",
-            got=str(run.minibatch),
-            fix=f"take a multiple of {processes}",
-        )
-    if micro is None:
-        micro = max(n for n in range(1, min(share, 8) + 1) if share % n == 0)
-    if share % micro:
-        raise UsageError(
-            expected=f"per_device_train_batch_size that divides a process's share of a minibatch, {share}",
-            got=str(micro),
-            fix="lower it to a divisor",
-        )
-    rollouts = run.questions_per_sync * run.group_size
-    return BatchSizes(
-        processes=processes,
-        rollouts_per_sync=rollouts,
-        minibatches_per_sync=rollouts // run.minibatch,
-        micro_batch=micro,
-        accumulation=share // micro,
-        rollouts_per_process=rollouts // processes,
-    )
 
 
 def _read(

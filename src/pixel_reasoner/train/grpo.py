@@ -20,7 +20,7 @@ import torch
 from trl import GRPOTrainer
 
 from pixel_reasoner.dialects import get_dialect
-from pixel_reasoner.errors import EndpointError, PixelReasonerError
+from pixel_reasoner.errors import EndpointError, PixelReasonerError, UsageError
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.models.folder import FolderSettings
 from pixel_reasoner.models.patches import without_unused_logit_scale
@@ -40,7 +40,8 @@ from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.folder import CheckpointErrorsMixin, checkpoint_errors
 from pixel_reasoner.train.model_card import ModelCardMixin
 from pixel_reasoner.train.monitor.throughput import ThroughputMixin
-from pixel_reasoner.train.picture_inputs import PictureInputsMixin, suppress_placeholders
+from pixel_reasoner.train.necessity import NecessityProbe
+from pixel_reasoner.train.picture_inputs import suppress_placeholders
 from pixel_reasoner.train.replay_buffer import ReplayBuffer, selective_replay, split_micro_batches
 from pixel_reasoner.train.rewards_table import (
     GroupRewards,
@@ -49,6 +50,7 @@ from pixel_reasoner.train.rewards_table import (
     reward_terms,
     rollout_metrics,
 )
+from pixel_reasoner.train.rollout_logprobs import RolloutLogprobsMixin
 from pixel_reasoner.train.rollouts.asynchronous import AsyncRollouts
 from pixel_reasoner.train.rollouts.background import async_rollouts
 from pixel_reasoner.train.rollouts.engine_source import RolloutSource, can_use_engine
@@ -60,12 +62,11 @@ from pixel_reasoner.train.rollouts.generator import (
     TrlTurnSource,
     sampled_logprobs,
 )
-from pixel_reasoner.train.rollouts.question_order import question_row
+from pixel_reasoner.train.rollouts.question_order import EpochOrder, question_row
 from pixel_reasoner.train.rollouts.turn_source import TurnSource
 from pixel_reasoner.train.samples import (
     PromptEncoder,
     RolloutSample,
-    completion_spans,
     token_sequences,
 )
 from pixel_reasoner.train.sharding.blank_pictures import NEEDS_BLANK
@@ -90,7 +91,7 @@ class PixelReasonerTrainer(
     ThroughputMixin,
     CheckpointErrorsMixin,
     ModelCardMixin,
-    PictureInputsMixin,
+    RolloutLogprobsMixin,
     GRPOTrainer,
 ):
     """`GRPOTrainer` on rollouts with visual operations.
@@ -160,6 +161,8 @@ class PixelReasonerTrainer(
             MediaCache(max_entries=32),
             TokenLimits(self.max_completion_length, _max_context(self.model, vllm)),
         )
+        self.probe = self._necessity_probe() if run.probes else None
+        self._right_without: dict[str, float] | None = None
         if self._corrects_sampling:
             self.use_vllm = True  # TRL's correction and its hook for weights depend on it
         self._async = async_rollouts(self) if run.max_staleness else None
@@ -172,6 +175,24 @@ class PixelReasonerTrainer(
             get_dialect(self.model_settings.dialect).special_tokens,
         )
 
+    def _necessity_probe(self) -> NecessityProbe:
+        if isinstance(self.generator.source, TrlTurnSource):
+            raise UsageError(
+                expected="a model that the engine or vLLM generates with, for probes",
+                got=type(distributed.unwrap_model(self)).__name__,
+                fix="set probes to 0",
+            )
+        config = self.rollout_config.model_copy(update={"operations": ()})
+        generator = RolloutGenerator(
+            self.generator.source,
+            self._prompt_encoder(),
+            self.model_settings,
+            config,
+            self.generator.contexts,
+            self.generator.limits,
+        )
+        return NecessityProbe(generator, self.run.probes)
+
     def _turn_source(self) -> TurnSource:
         if self.publisher is not None:
             return self.publisher.turn_source()
@@ -181,7 +202,7 @@ class PixelReasonerTrainer(
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         """Return the question order. TRL's order continues across epochs, so a resumed run would repeat the first epoch."""
-        return _EpochOrder(
+        return EpochOrder(
             super()._get_train_sampler(dataset), lambda: int((self.state.epoch or 0) + 1e-6)
         )
 
@@ -341,6 +362,13 @@ class PixelReasonerTrainer(
             self._generated = self._generate_together(
                 lambda: self.generator.run(questions, settings)
             )
+            if self.probe is not None:
+                with self.meter.phase("generation"):
+                    self._right_without = self.probe.measure(questions, settings)
+                shares = list(self._right_without.values())
+                self._metrics["train"]["choice/right_without"].append(
+                    distributed.gather_mean(shares, self)
+                )
         rows = [one.row for one in self._generated]
         has_logprobs = all(one.has_logprobs for one in self._generated)
         corrects = self._corrects_sampling and has_logprobs
@@ -362,7 +390,8 @@ class PixelReasonerTrainer(
         prompts[:] = [[]] * len(prompts)
         completions[:] = [[]] * len(completions)
         with self.meter.phase("reward"):
-            local = self.reward_table.rows([one.trace for one in self._generated])
+            traces = [one.trace for one in self._generated]
+            local = self.reward_table.rows(traces, self._right_without)
         table = distributed.gather_rows(local, self)
         self._group_rewards = reward_terms(table, self.run)
         for name, value in rollout_metrics(table).items():
@@ -378,39 +407,8 @@ class PixelReasonerTrainer(
             logprobs = sampled_logprobs(self._generated)
         else:
             with self.meter.phase("logprobs"):
-                logprobs = self._logprobs_of_rollouts(model, more["batch_size"])
+                logprobs = self.logprobs_of_rollouts(model, self._generated, more["batch_size"])
         return logprobs.to(self.accelerator.device), None, None
-
-    def _logprobs_of_rollouts(self, model: Any, batch_size: int) -> torch.Tensor:
-        """Return (rollouts, completion of their rows) log-probabilities; 0 between sequences."""
-        rows = [torch.zeros(len(one.row.completion_ids)) for one in self._generated]
-        places = [
-            (row, span, token_sequences([draft], {})[0], one.trace)
-            for row, one in zip(rows, self._generated, strict=True)
-            for span, draft in zip(completion_spans(one.sequences), one.sequences, strict=True)
-        ]
-        if self.run.sharding in NEEDS_BLANK:
-            places += distributed.filling_passes(places, batch_size, self)
-        for start in range(0, len(places), batch_size):
-            some = places[start : start + batch_size]
-            batch = self.batches.sequences_batch([p[2] for p in some], [p[3] for p in some])
-            found = self._logprobs_of_batch(model, to_device(batch, self.accelerator.device)).cpu()
-            for values, (row, span, sequence, _) in zip(found, some, strict=True):
-                row[span] = values[: len(sequence.completion_ids)]
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-
-    def _logprobs_of_batch(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
-        prompt_ids, completion_ids = batch.pop("prompt_ids"), batch.pop("completion_ids")
-        masks = [batch.pop("prompt_mask"), batch.pop("completion_mask")]
-        with self._pictures_of(batch):
-            logprobs, _, _ = super()._get_per_token_logps_and_entropies(
-                model,
-                torch.cat([prompt_ids, completion_ids], dim=1),
-                torch.cat(masks, dim=1),
-                completion_ids.size(1),
-            )
-        found: torch.Tensor = logprobs
-        return found
 
     @property
     def _is_misaligned(self) -> bool:
@@ -440,22 +438,6 @@ class PixelReasonerTrainer(
     def _checkpoint_folder(self) -> Path:
         """Folder of a checkpoint of the current step."""
         return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-
-
-class _EpochOrder:
-    """Sampler whose order depends only on the seed and the epoch number."""
-
-    def __init__(self, sampler: Any, epoch: Callable[[], int]) -> None:
-        self.sampler, self.epoch = sampler, epoch
-
-    def __iter__(self) -> Iterator[int]:
-        """Yield all indexes of an epoch."""
-        if self.sampler.shuffle:
-            self.sampler.generator.manual_seed(self.sampler.seed + self.epoch())
-        return iter(self.sampler)
-
-    def __len__(self) -> int:
-        return len(self.sampler)
 
 
 def _run_settings(trainer: PixelReasonerTrainer, budgets: PixelBudgets) -> RunSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +13,12 @@ from pixel_reasoner.errors import UsageError
 from pixel_reasoner.schema.trace import StopReason, Trace, save_traces
 from pixel_reasoner.scoring import rewards
 from pixel_reasoner.train.config import RlRun
+from pixel_reasoner.train.necessity import choice_rewards, share_of
 
 TERMS = ("correctness", "curiosity", "cost")
-"""reward terms, in the column order of `reward_terms`; functions of the user follow"""
+"""reward terms, in the column order of `reward_terms`; `CHOICE` with probes, and functions of the user follow"""
+CHOICE = "choice"
+"""term of `train.necessity`"""
 COLUMNS = (
     "correct",
     "counted",
@@ -26,8 +29,10 @@ COLUMNS = (
     "needs_look",
     "answered",
     "continued",
+    "right_without",
 )
 """columns of the table; values of the user's reward functions follow"""
+WITHOUT = COLUMNS.index("right_without")
 UNIFORM_TOLERANCE = 1e-9
 """rewards of a group that differ by less count as equal"""
 
@@ -55,17 +60,25 @@ class RewardTable:
     @property
     def term_names(self) -> list[str]:
         """Names of the terms in the log."""
-        return [*TERMS, *(name.rpartition(":")[2] for name in self.run.reward_functions)]
+        choice = [CHOICE] if self.run.probes else []
+        return [*TERMS, *choice, *(name.rpartition(":")[2] for name in self.run.reward_functions)]
 
-    def rows(self, traces: Sequence[Trace]) -> torch.Tensor:
+    def rows(
+        self, traces: Sequence[Trace], right_without: Mapping[str, float] | None = None
+    ) -> torch.Tensor:
         """Return the (rollouts, columns) table of traces.
+
+        Args:
+            traces: rollouts.
+            right_without: question id -> share of right answers without operations.
 
         Raises:
             UsageError: a reward function of the user failed; the trace is saved to a file.
         """
-        return torch.tensor([self._row(trace) for trace in traces], dtype=torch.float64)
+        rows = [self._row(trace, share_of(right_without, trace.question)) for trace in traces]
+        return torch.tensor(rows, dtype=torch.float64)
 
-    def _row(self, trace: Trace) -> list[float]:
+    def _row(self, trace: Trace, right_without: float) -> list[float]:
         config = self.run.reward
         needs_look = trace.question.needs_look
         return [
@@ -79,6 +92,7 @@ class RewardTable:
             trace.stop is StopReason.ANSWERED,
             # Count only calls whose result was for the model: calls in the last turn of the other rollouts ended them.
             len(trace.turns) - (trace.stop is not StopReason.MAX_CONTEXT),
+            right_without,
             *(self._value(function, trace) for function in self.functions),
         ]
 
@@ -112,9 +126,15 @@ def reward_terms(table: torch.Tensor, run: RlRun) -> GroupRewards:
     for group in table.split(run.group_size):
         correct, counted = group[:, 0].tolist(), [int(one) for one in group[:, 1].tolist()]
         shaped = rewards.group_rewards(correct, counted, run.reward, is_video=bool(group[0, 5]))
+        shaped = shaped._replace(
+            correctness_G=[run.reward.correctness * one for one in shaped.correctness_G]
+        )
+        values: list[list[float]] = [*shaped]
+        if run.probes:
+            values.append(choice_rewards(counted, float(group[0, WITHOUT]), run.reward.gamma))
         terms += [
             [*row, *group[n, num_columns:].tolist()]
-            for n, row in enumerate(zip(*shaped, strict=True))
+            for n, row in enumerate(zip(*values, strict=True))
         ]
         right = sum(one > 0 for one in correct)
         weight = {0: run.unsolved_weight, len(correct): run.solved_weight}.get(right, 1.0)

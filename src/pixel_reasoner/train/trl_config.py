@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from trl import GRPOConfig, SFTConfig
 
 from pixel_reasoner.errors import UsageError
-from pixel_reasoner.train.config import BatchSizes, RlRun, SftRun, batch_sizes, reject_unknown_keys
+from pixel_reasoner.train.batch_sizes import BatchSizes, batch_sizes
+from pixel_reasoner.train.config import RlRun, SftRun, reject_unknown_keys
 from pixel_reasoner.train.sharding.processes import num_processes
 from pixel_reasoner.train.sharding.setup import sharding_options
 

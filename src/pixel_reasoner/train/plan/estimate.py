@@ -17,7 +17,8 @@ from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.files import read_json_object
 from pixel_reasoner.models.folder import folder_settings, model_folder
 from pixel_reasoner.schema.settings import PixelBudgets
-from pixel_reasoner.train.config import BatchSizes, RlRun, SftRun, batch_sizes
+from pixel_reasoner.train.batch_sizes import BatchSizes, batch_sizes
+from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.monitor.hardware import GIB
 from pixel_reasoner.train.plan.gpu import (
     RESULT_TEXT_TOKENS,

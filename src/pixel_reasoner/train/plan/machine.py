@@ -24,7 +24,8 @@ from pixel_reasoner.models.folder import budgets_for_processor, folder_settings,
 from pixel_reasoner.models.hub import local_model
 from pixel_reasoner.models.local import load_processor
 from pixel_reasoner.train import distributed
-from pixel_reasoner.train.config import RlRun, SftRun, batch_sizes
+from pixel_reasoner.train.batch_sizes import batch_sizes
+from pixel_reasoner.train.config import RlRun, SftRun
 from pixel_reasoner.train.monitor.flops import (
     ModelShape,
     forward_flops,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -93,3 +93,19 @@ class QuestionOrder:
             again += range(one["next"], end + one["rank"], one["world"])
         self._again = deque(sorted(again)[self.rank :: self.world])
         self.next_number = end + self.rank
+
+
+class EpochOrder:
+    """Sampler whose order depends only on the seed and the epoch number."""
+
+    def __init__(self, sampler: Any, epoch: Callable[[], int]) -> None:
+        self.sampler, self.epoch = sampler, epoch
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield all indexes of an epoch."""
+        if self.sampler.shuffle:
+            self.sampler.generator.manual_seed(self.sampler.seed + self.epoch())
+        return iter(self.sampler)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
