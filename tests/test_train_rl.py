@@ -497,12 +497,12 @@ def test_logprobs_of_several_sequences_equal_those_of_each_alone(tmp_path, quest
     trainer = trainer_of(run_of(tmp_path, group_size=2, minibatch=6), PixelReasonerTrainer)
     one = generated(forgetful, questions[0], THINKS)
     trainer._generated = [one, generated(forgetful, questions[1], THINKS[2:])]
-    both = trainer._logprobs_of_rollouts(trainer.model, 2).detach()
+    both = trainer.logprobs_of_rollouts(trainer.model, trainer._generated, 2).detach()
     assert both.shape == (2, len(TrlRow.of(one.sequences).completion_ids))
     for sequence, span in zip(one.sequences, spans_of(one), strict=True):
         alone = GeneratedRollout(one.trace, [sequence], has_logprobs=True)
         trainer._generated = [alone]
-        (expected,) = trainer._logprobs_of_rollouts(trainer.model, 1).detach()
+        (expected,) = trainer.logprobs_of_rollouts(trainer.model, [alone], 1).detach()
         assert torch.allclose(both[0, span], expected, atol=1e-4)
         assert (expected < 0).all()
 
