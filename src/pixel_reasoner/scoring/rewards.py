@@ -79,6 +79,8 @@ class RewardConfig:
     """number of operations without cost"""
     gamma: float = 0.5
     """reward of the right choice whether to use an operation; only with `probes` (`train.necessity`)"""
+    delta: float = 0.0
+    """weight of the advantage of single calls, from the rise of the answer's log-probability (`train.turn_rewards`)"""
     correctness: float = 1.0
     """weight of a right answer; 0 in a first stage that pays for other things, such as `evidence_hit`"""
     variant: Variant = Variant.PAPER
@@ -93,7 +95,7 @@ class RewardConfig:
     def __post_init__(self) -> None:
         """Reject constants outside their range."""
         object.__setattr__(self, "variant", _variant(self.variant))
-        for name in ("alpha", "beta", "gamma", "correctness"):
+        for name in ("alpha", "beta", "gamma", "delta", "correctness"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise _wrong(f"{name} of 0 or more", getattr(self, name))
         if not 0 <= self.H <= 1:

@@ -13,7 +13,7 @@ from pixel_reasoner.models.processor_inputs import ProcessorInputs
 from pixel_reasoner.schema.settings import MediaLimits, PixelBudgets
 from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.train.picture_inputs import PICTURE_NAMES
-from pixel_reasoner.train.samples import RolloutSample, TokenSequence
+from pixel_reasoner.train.samples import CALL_ADVANTAGES, RolloutSample, TokenSequence
 from pixel_reasoner.train.sharding.blank_pictures import BlankPicture
 
 
@@ -43,10 +43,16 @@ class BatchBuilder:
         self.blank = BlankPicture(processor) if add_blank else None
 
     def loss_batch(self, samples: Sequence[RolloutSample]) -> dict[str, Any]:
-        """Return the tensors of a micro-batch, one row per sequence: the keys of `sequences_batch`, plus the advantages."""
+        """Return the tensors of a micro-batch, one row per sequence: the keys of `sequences_batch`, plus the advantages.
+
+        Advantages are (rows,), or (rows, tokens) if single calls have their own.
+        """
         rows = [(one, sample) for sample in samples for one in sample.sequences]
         batch = self.sequences_batch([one for one, _ in rows], [sample.trace for _, sample in rows])
-        batch["advantages"] = torch.tensor([sample.advantage for _, sample in rows])
+        advantages = torch.tensor([sample.advantage for _, sample in rows])
+        if CALL_ADVANTAGES in batch:
+            advantages = advantages[:, None] + batch.pop(CALL_ADVANTAGES)
+        batch["advantages"] = advantages
         return batch
 
     def sequences_batch(

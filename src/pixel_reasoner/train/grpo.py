@@ -71,6 +71,7 @@ from pixel_reasoner.train.samples import (
 )
 from pixel_reasoner.train.sharding.blank_pictures import NEEDS_BLANK
 from pixel_reasoner.train.sharding.setup import ShardedHeadMixin
+from pixel_reasoner.train.turn_rewards import CallAdvantages, with_call_advantages
 from pixel_reasoner.train.vllm.check import ServerInfo
 from pixel_reasoner.train.vllm.weights import WeightPublisher
 
@@ -162,6 +163,7 @@ class PixelReasonerTrainer(
             TokenLimits(self.max_completion_length, _max_context(self.model, vllm)),
         )
         self.probe = self._necessity_probe() if run.probes else None
+        self.call_advantages = CallAdvantages(self, run.reward.delta) if run.reward.delta else None
         self._right_without: dict[str, float] | None = None
         if self._corrects_sampling:
             self.use_vllm = True  # TRL's correction and its hook for weights depend on it
@@ -284,17 +286,30 @@ class PixelReasonerTrainer(
         terms, weights = group.terms[rows].tolist(), group.weights[rows].tolist()
         uniform = group.is_uniform[rows].tolist()
         values = {name: output[name].cpu() for name in PER_TOKEN if name in output}
+        of_calls = self._advantages_of_calls()
         for n, rollout in enumerate(self._generated):
             left_out = is_left_out(rollout.trace, self.run)
             per_token = {name: tensor[n] for name, tensor in values.items()}
+            sequences = token_sequences(rollout.sequences, per_token, left_out=left_out)
+            if of_calls is not None:
+                sequences = with_call_advantages(sequences, of_calls[n])
             yield RolloutSample(
-                sequences=token_sequences(rollout.sequences, per_token, left_out=left_out),
+                sequences=sequences,
                 trace=rollout.trace,
                 rewards=dict(zip(self.reward_table.term_names, terms[n], strict=True)),
                 advantage=float(output["advantages"][n]) * weights[n],
-                is_uniform=uniform[n] or not weights[n],
+                is_uniform=(uniform[n] or not weights[n])
+                and not (of_calls and any(map(torch.any, of_calls[n]))),
                 group_id=rollout.trace.question.id,
                 policy_version=self.state.global_step,
+            )
+
+    def _advantages_of_calls(self) -> list[list[torch.Tensor]] | None:
+        if self.call_advantages is None:
+            return None
+        with self.meter.phase("logprobs"):
+            return self.call_advantages.of_rollouts(
+                self._generated, self.run.group_size, self.args.per_device_train_batch_size
             )
 
     def _replay(self, samples: list[RolloutSample]) -> list[RolloutSample]:

@@ -24,6 +24,9 @@ from pixel_reasoner.models.local_text import TokenDecoder
 from pixel_reasoner.models.processor_inputs import ProcessorInputs, num_grid_tokens
 from pixel_reasoner.schema.trace import Trace
 
+CALL_ADVANTAGES = "call_advantages"
+"""per-token value: advantage of the tokens of a call, in addition to that of the rollout"""
+
 
 class TokenSequence(NamedTuple):
     """One prompt and its completion, without padding. Token ids are 32-bit; pictures are in the trace."""
