@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 
 import pytest
 import torch
@@ -130,3 +131,57 @@ def test_legible_questions_of_world_2_can_be_trained_on():
         rollouts_at_once=8,
     )
     assert run.pixelworld.world == 2
+
+
+def test_a_refilled_sync_has_other_questions_in_place_of_those_without_spread(tmp_path):
+    """Groups without spread are replaced; the others keep their place."""
+    from types import SimpleNamespace
+
+    from pixel_reasoner.schema.question import Question
+    from pixel_reasoner.schema.trace import StopReason, Trace
+    from pixel_reasoner.train.refill import refill_samples
+    from pixel_reasoner.train.samples import RolloutSample
+
+    def group(name: str, *, is_uniform: bool) -> list[RolloutSample]:
+        trace = Trace(question=Question(id=name, text="?", media=()), stop=StopReason.NO_ANSWER)
+        return [RolloutSample((), trace, {}, 0.0, is_uniform, name, 0)] * 2
+
+    rounds = [
+        [*group("x", is_uniform=True), *group("y", is_uniform=False)],
+        group("z", is_uniform=False),
+    ]
+    asked = []
+
+    def generate(rows):
+        asked.append(len(rows))
+        return rounds[len(asked) - 1]
+
+    trainer = SimpleNamespace(
+        run=RlRun(out="out", refill=5, **SMALL),
+        samples=["first"],
+        sample_rewards=[{}],
+        generate_samples=generate,
+        train_dataset=[{"prompt": n} for n in range(9)],
+        args=SimpleNamespace(seed=0),
+        state=SimpleNamespace(global_step=3),
+        accelerator=SimpleNamespace(process_index=0, device="cpu"),
+        _metrics={"train": defaultdict(list)},
+    )
+    samples = [
+        *group("a", is_uniform=True),
+        *group("b", is_uniform=False),
+        *group("c", is_uniform=True),
+    ]
+    filled = refill_samples(trainer, samples)
+    assert [one.group_id for one in filled] == ["y", "y", "b", "b", "z", "z"]
+    assert asked == [4, 2], "only what is missing is generated"
+    assert trainer.samples == ["first"]
+    assert trainer._metrics["train"]["refill/rounds"] == [2.0]
+
+
+def test_a_run_refills_its_syncs(tmp_path):
+    run = run_of(tmp_path, refill=1, reward=RewardConfig(alpha=0, beta=0), trl={"max_steps": 1})
+    train_rl(run)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert all(0 <= row["refill/rounds"] <= 1 for row in log if "refill/rounds" in row)
+    assert any("refill/rounds" in row for row in log)

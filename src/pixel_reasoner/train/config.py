@@ -61,7 +61,15 @@ _AT_LEAST = {
         ("questions_per_sync", "minibatch", "rollouts_at_once", "max_new_tokens"), (1, "")
     ),
     **dict.fromkeys(
-        ("max_staleness", "replay_exponent", "solved_weight", "unsolved_weight", "probes"), (0, "")
+        (
+            "max_staleness",
+            "replay_exponent",
+            "solved_weight",
+            "unsolved_weight",
+            "probes",
+            "refill",
+        ),
+        (0, ""),
     ),
     **dict.fromkeys(("lora_rank", "lora_alpha", "ask_every", "ask_count", "sample_every"), (0, "")),
 }
@@ -191,6 +199,8 @@ class RlRun:
     """rollouts per question without operations, which measure whether it needs one: the choice is rewarded accordingly"""
     replay: bool = True
     """selective sample replay: rollouts without an advantage are replaced by others of the same episode"""
+    refill: int = 0
+    """further rounds of generation in a sync: other questions replace those whose rollouts have equal rewards"""
     replay_exponent: float = 1.0
     """a in P(rollout) ~ |advantage|^a; 0 draws uniformly"""
     mask_truncated: bool = True
@@ -249,8 +259,9 @@ class RlRun:
         is_async = bool(self.max_staleness)
         check_vllm(self.vllm, self.trl, has_lora=bool(self.lora_rank), is_async=is_async)
         check_options(self.trl, is_rl=True)
-        if self.probes and self.max_staleness:
-            raise _wrong("probes without max_staleness", "both", "set one of them to 0")
+        for name in ("probes", "refill"):
+            if getattr(self, name) and self.max_staleness:
+                raise _wrong(f"{name} without max_staleness", "both", "set one of them to 0")
         if self.probes and not self.operations:
             raise _wrong("operations with probes", "none", "name operations, or set probes to 0")
 

@@ -34,6 +34,11 @@ def gather_sum(value: float, trainer: Any) -> torch.Tensor:
     return total
 
 
+def gather_max(value: int, trainer: Any) -> int:
+    """Return the largest number over all processes. Collective."""
+    return int(gather(torch.tensor([value], device=trainer.accelerator.device)).max())
+
+
 def gather_mean(flags: list[float], trainer: Any) -> float:
     """Return the mean of numbers over all processes, which must have equal counts. Collective."""
     return float(gather(torch.tensor(flags, device=trainer.accelerator.device)).mean())
@@ -45,7 +50,7 @@ def filling_passes(places: Sequence[Any], batch_size: int, trainer: Any) -> list
     The places start with a row of results. That of a copy is not used.
     """
     own = math.ceil(len(places) / batch_size)
-    most = int(gather(torch.tensor([own], device=trainer.accelerator.device)).max())
+    most = gather_max(own, trainer)
     if own == most:
         return []
     row, *rest = places[0]

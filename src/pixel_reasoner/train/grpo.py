@@ -42,11 +42,13 @@ from pixel_reasoner.train.model_card import ModelCardMixin
 from pixel_reasoner.train.monitor.throughput import ThroughputMixin
 from pixel_reasoner.train.necessity import NecessityProbe
 from pixel_reasoner.train.picture_inputs import suppress_placeholders
+from pixel_reasoner.train.refill import refill_samples
 from pixel_reasoner.train.replay_buffer import ReplayBuffer, selective_replay, split_micro_batches
 from pixel_reasoner.train.rewards_table import (
     GroupRewards,
     RewardTable,
     is_left_out,
+    placeholder_reward,
     reward_terms,
     rollout_metrics,
 )
@@ -138,7 +140,7 @@ class PixelReasonerTrainer(
         _disable_response_parsing(trl["processing_class"].tokenizer)
         with without_unused_logit_scale(trl["model"].config):
             super().__init__(
-                reward_funcs=[_placeholder(name) for name in self.reward_table.term_names],
+                reward_funcs=[placeholder_reward(name) for name in self.reward_table.term_names],
                 rollout_func=self._generate_rollouts,
                 **trl,
             )
@@ -229,7 +231,10 @@ class PixelReasonerTrainer(
     def _fill_buffer(self, questions: list[dict[str, Any]], steps: int) -> None:
         if self._buffered_inputs is not None:
             self._buffered_inputs.close()
-        samples = self._replay(self.generate_samples(questions))
+        samples = self.generate_samples(questions)
+        if self.run.refill:
+            samples = refill_samples(self, samples)
+        samples = self._replay(samples)
         shuffled = [samples[n] for n in torch.randperm(len(samples)).tolist()]
         self._buffered_inputs = ReplayBuffer(
             split_micro_batches(shuffled, steps, self.args.gradient_accumulation_steps),
@@ -485,13 +490,3 @@ def _disable_response_parsing(tokenizer: Any) -> None:
     for name in ("response_template", "response_schema"):
         if getattr(tokenizer, name, None) is not None:
             setattr(tokenizer, name, None)
-
-
-def _placeholder(name: str) -> Any:
-    """Return a placeholder reward function: TRL reads its name and weight. `_calculate_rewards` computes the terms."""
-
-    def term(**_: Any) -> list[float]:
-        raise AssertionError(f"{name} is computed in _calculate_rewards")
-
-    term.__name__ = name
-    return term

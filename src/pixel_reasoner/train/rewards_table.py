@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -177,3 +177,13 @@ def is_left_out(trace: Trace, run: RlRun) -> bool:
     return (run.mask_truncated and trace.stop in cut_off) or (
         run.mask_over_turns and trace.stop is StopReason.MAX_TURNS
     )
+
+
+def placeholder_reward(name: str) -> Any:
+    """Return a placeholder reward function: TRL reads its name and weight. `_calculate_rewards` computes the terms."""
+
+    def term(**_: Any) -> list[float]:
+        raise AssertionError(f"{name} is computed in _calculate_rewards")
+
+    term.__name__ = name
+    return term
