@@ -15,6 +15,7 @@ composed pictures, cut from real crops and selected frames, or drawn:
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import NamedTuple
@@ -42,6 +43,7 @@ from pixel_reasoner.tiny.scene_cache import SceneCache
 from pixel_reasoner.tiny.views import NUM_RANDOM_CROPS, View
 from pixel_reasoner.world.fonts import ink_on, scaled_font
 from pixel_reasoner.world.scene import COLORS, DIGITS, FONTS, NUM_FRAMES, WORDS
+from pixel_reasoner.world.v2.scene import CHARACTERS
 
 COMPOSED_CELLS = 6
 """cells per side of a composed picture"""
@@ -120,22 +122,23 @@ def sizes_batch(cache: SceneCache, rng: random.Random) -> Batch:
     """Return a seventh-stage batch: mostly PixelWorld 2, and examples of earlier stages."""
     versions = cache.versions
     drawn = (
-        (versions.picture, 26),
-        (versions.crowd, 14),
-        (versions.crop, 20),
+        (versions.picture, 14),
+        (versions.crowd, 10),
+        (versions.crop, 14),
         (versions.crowd_crop, 6),
-        (versions.random_crop, 6),
-        (versions.frame, 28),
+        (versions.random_crop, 4),
+        (versions.frame, 24),
     )
     views = [draw(rng) for draw, count in drawn for _ in range(count)]
-    views += [shift_view(versions.selected_frame(rng), rng) for _ in range(10)]
-    views += [_page_crop(cache, rng) for _ in range(14)]
-    views += [_page(cache, rng) for _ in range(3)]
-    views += sample_views(cache, rng)[::12]
-    views += [_crop(cache, rng) for _ in range(6)]
-    views += [shift_view(_selected_frame(cache, rng), rng) for _ in range(3)]
+    views += [shift_view(versions.selected_frame(rng), rng) for _ in range(6)]
+    views += [_page_crop(cache, rng) for _ in range(12)]
+    views += [_page(cache, rng) for _ in range(2)]
+    views += sample_views(cache, rng)[::16]
+    views += [_crop(cache, rng) for _ in range(4)]
+    views += [shift_view(_selected_frame(cache, rng), rng) for _ in range(2)]
     labelled = [label_view(view) for view in views]
-    return labelled + [_scattered_words(rng) for _ in range(8)]
+    composed = [_scattered_characters(rng) for _ in range(30)]
+    return labelled + composed + [_scattered_words(rng) for _ in range(6)]
 
 
 class TowerStage(NamedTuple):
@@ -157,7 +160,7 @@ TOWER_STAGES = (
     TowerStage("look", 1500, look_batch),
     TowerStage("pages", 1200, pages_batch, "pages"),
     TowerStage("print", 1000, print_batch, "pages"),
-    TowerStage("sizes", 1500, sizes_batch, "versions"),
+    TowerStage("sizes", 3000, sizes_batch, "versions"),
 )
 LABELS: dict[str, dict[str, int]] = {
     "scenes": CLASSES,
@@ -252,6 +255,33 @@ def _scattered_words(rng: random.Random) -> LabelledPicture:
         label_text(labelled, (int(y // CELL_PX), int(x // CELL_PX)), text)
     pixels = np.asarray(canvas.resize((side, side), Image.Resampling.LANCZOS))
     return LabelledPicture(pixels, sparse_labels(labelled, cells))
+
+
+def _scattered_characters(rng: random.Random) -> LabelledPicture:
+    """Return characters of one height on one colour: a crop has one character, this picture has up to forty."""
+    cells = COMPOSED_CELLS
+    side, scale = cells * CELL_PX, 2
+    color = rng.choice(list(COLORS))
+    height = math.exp(rng.uniform(math.log(6), math.log(56)))
+    canvas = Image.new("RGB", (side * scale, side * scale), COLORS[color])
+    pen = ImageDraw.Draw(canvas)
+    font, ink = scaled_font(height * scale), ink_on(color)
+    glyphs = np.full((cells, cells), IGNORE)
+    step = max(height * rng.uniform(1.3, 2.0), CELL_PX * 0.9)
+    shift_x, shift_y = rng.uniform(0, step), rng.uniform(0, step)
+    jitter = (step - height) / 2
+    for row in range(math.ceil(side / step) + 1):
+        for column in range(math.ceil(side / step) + 1):
+            x = column * step - shift_x + rng.uniform(-jitter, jitter)
+            y = row * step - shift_y + rng.uniform(-jitter, jitter)
+            glyph = rng.choice(CHARACTERS)
+            pen.text((x * scale, y * scale), glyph, font=font, fill=ink, anchor="mm")
+            at = int(y // CELL_PX), int(x // CELL_PX)
+            if min(x, y) >= height / 2 and max(x, y) < side - height / 2:
+                glyphs[at] = GLYPH_IDS[glyph] if glyphs[at] == IGNORE else _AMBIGUOUS
+    glyphs[glyphs == _AMBIGUOUS] = IGNORE
+    pixels = np.asarray(canvas.resize((side, side), Image.Resampling.LANCZOS))
+    return LabelledPicture(pixels, sparse_labels({"glyph": glyphs}, cells))
 
 
 def _window(view: View, x: float, y: float) -> tuple[str, np.ndarray]:
