@@ -21,30 +21,40 @@ from clusters import record
 
 ROOT = Path(__file__).parents[2]
 LOGS = ROOT / "runs" / "clusters"
-LANES = (("sharded", "schedulers", "storage"), ("vllm", "plan", "adapters"))
+LANES = (("sharded", "schedulers", "storage", "ray"), ("vllm", "plan", "adapters"))
 """parts that run next to each other, in order"""
-ALONE = ("asynchronous", "ray_runs")
-ENVIRONMENTS = {"storage": ".venv-cloud", "ray_runs": ".venv-ray"}
+ALONE = ("asynchronous", "ray_speed")
+ENVIRONMENTS = {"storage": ".venv-cloud", "ray": ".venv-ray", "ray_speed": ".venv-ray"}
 """part -> environment other than `.venv`"""
-RECORDS = {"ray_runs": "ray"}
+RECORDS = {"ray_speed": "ray"}
 """part -> name of its record, if it differs"""
+RAY_SECTIONS = LOGS / "ray-sections.json"
+"""finished sections of `ray_runs`; the record is written when all are done"""
+COMMANDS = {
+    "ray": ("ray_runs", "--keep", str(RAY_SECTIONS), "--only", "rows", "workflows", "sft", "rl"),
+    "ray_speed": ("ray_runs", "--keep", str(RAY_SECTIONS), "--only", "speed"),
+}
+"""part -> module and arguments, if they differ from its name"""
 
 
 def run_part(part: str) -> bool:
     """Run a part, print its results, and return whether it reached all floors."""
     python = ROOT / ENVIRONMENTS.get(part, ".venv") / "bin" / "python"
+    module, *arguments = COMMANDS.get(part, (part,))
     path = LOGS / f"{part}.log"
     started = time.monotonic()
     print(f"{part}: started, output in {path.relative_to(ROOT)}", flush=True)
     with path.open("wb") as log:
         done = subprocess.run(
-            [python, "-m", f"clusters.{part}"],
+            [python, "-m", f"clusters.{module}", *arguments],
             stdout=log,
             stderr=log,
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT / "benchmarks")},
         )
-    missed = [one.path for one in record.load(RECORDS.get(part, part)) if not one.passed]
+    # The sections of Ray have one record together, which `ray_speed` completes.
+    found = [] if part == "ray" else record.load(RECORDS.get(part, part))
+    missed = [one.path for one in found if not one.passed]
     failed = done.returncode not in (0, 1)  # 1: floors that were not reached
     state = f"exit code {done.returncode}" if failed else f"{len(missed)} floors not reached"
     print(f"{part}: {state}, {(time.monotonic() - started) / 60:.1f} min", flush=True)
@@ -73,6 +83,8 @@ def main() -> None:
     if unknown := [part for part in wanted if part not in every]:
         parser.error(f"no part {', '.join(unknown)}; parts are {', '.join(every)}")
     LOGS.mkdir(parents=True, exist_ok=True)
+    if "ray" in wanted:
+        RAY_SECTIONS.unlink(missing_ok=True)
     started = time.monotonic()
     passed = list(run_all(wanted))
     record.main()
