@@ -34,8 +34,15 @@ from pixel_reasoner.tiny.attention import (
     observed_attention,
 )
 from pixel_reasoner.tiny.batches import TOWER_STAGES, shift_view
-from pixel_reasoner.tiny.build import BUDGETS, build_model, build_processor, build_tokenizer
-from pixel_reasoner.tiny.config import TinyConfig
+from pixel_reasoner.tiny.build import (
+    BUDGETS,
+    SHAPES,
+    build_model,
+    build_processor,
+    build_tokenizer,
+    shape_of,
+)
+from pixel_reasoner.tiny.config import SIZES, TinyConfig
 from pixel_reasoner.tiny.examples import (
     SHARE_WITHOUT_OPERATIONS,
     ExampleBuilder,
@@ -604,6 +611,22 @@ def test_a_killed_training_resumes_to_a_model_that_answers(tmp_path, monkeypatch
     assert {"w2-where_accuracy", "w2-moments_looks_when_needed"} <= set(last)
     assert json.loads((tmp_path / "model" / "pixel_reasoner.json").read_text())["worlds"] == [1, 2]
     assert (tmp_path / "model" / "model.safetensors").stat().st_size < 16 * 2**20
+
+
+def test_sizes_have_the_documented_number_of_parameters(processor):
+    counts = {
+        name: sum(p.numel() for p in build_model(processor.tokenizer, 0, shape).parameters()) / 1e6
+        for name, shape in SHAPES.items()
+    }
+    assert counts == pytest.approx({"s": 2.3, "m": 11, "l": 60}, rel=0.1)
+    assert tuple(SHAPES) == SIZES
+    model = build_model(processor.tokenizer, 0, SHAPES["m"])
+    assert shape_of(model.config) == SHAPES["m"]
+
+
+def test_an_unknown_size_is_refused(run, tmp_path):
+    code, _, err = run("train", "tiny", "--size", "xl", "--out", tmp_path)
+    assert (code, "s, m, l" in err) == (2, True)
 
 
 def test_the_same_seed_builds_the_same_weights(processor):

@@ -71,6 +71,12 @@ def train_tiny(
         Path, typer.Option("--out", "-o", help="Checkpoints, logs and the model.")
     ] = Path("runs/tiny"),
     reuse: ReuseOptions = ReuseOptions(),
+    size: Annotated[
+        str,
+        typer.Option(
+            help="s, m or l: 2.3 (bundled), 11 or 60 million parameters; m and l are for a GPU."
+        ),
+    ] = "s",
     call_weight: Annotated[
         float, typer.Option(min=0.0, help="Weight of the tokens of calls in the loss.")
     ] = 1.0,
@@ -108,6 +114,7 @@ def train_tiny(
         tower=reuse.tower,
         start=reuse.start,
         words=reuse.words,
+        size=size,
         call_weight=call_weight,
         steps=steps,
         seed=seed,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -127,17 +128,32 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
     )
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForConditionalGeneration:
-    """Return an untrained Qwen3-VL of about 2.5 million parameters."""
+class Shape(NamedTuple):
+    """Width and depth of a model. Heads have 32 dimensions, feed-forward layers three times the width."""
+
+    width: int
+    layers: int
+    vision_layers: int
+
+
+SHAPES = {"s": Shape(128, 4, 3), "m": Shape(256, 6, 4), "l": Shape(512, 8, 6)}
+"""Sizes: 2.3 (bundled), 11 and 60 million parameters. `m` and `l` are for training on a GPU."""
+
+
+def build_model(
+    tokenizer: PreTrainedTokenizerFast, seed: int, shape: Shape = SHAPES["s"]
+) -> Qwen3VLForConditionalGeneration:
+    """Return an untrained Qwen3-VL of a shape."""
     ids = tokenizer.convert_tokens_to_ids
+    width = shape.width
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
-            "hidden_size": 128,
-            "intermediate_size": 384,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 4,
+            "hidden_size": width,
+            "intermediate_size": 3 * width,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": width // 32,
+            "num_key_value_heads": width // 32,
             "head_dim": 32,
             "max_position_embeddings": 4096,
             "rope_parameters": {
@@ -150,14 +166,14 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForCond
             "tie_word_embeddings": True,
         },
         vision_config={
-            "depth": 3,
-            "hidden_size": 128,
-            "intermediate_size": 384,
-            "num_heads": 4,
+            "depth": shape.vision_layers,
+            "hidden_size": width,
+            "intermediate_size": 3 * width,
+            "num_heads": width // 32,
             "patch_size": 16,
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
-            "out_hidden_size": 128,
+            "out_hidden_size": width,
             "num_position_embeddings": 144,
             "deepstack_visual_indexes": [1],
         },
@@ -172,6 +188,12 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForCond
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model
+
+
+def shape_of(config: Qwen3VLConfig) -> Shape:
+    """Return the shape of a model that `build_model` built."""
+    text, vision = config.text_config, config.vision_config
+    return Shape(text.hidden_size, text.num_hidden_layers, vision.depth)
 
 
 def save_folder(

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from pixel_reasoner.errors import UsageError
 
+SIZES = ("s", "m", "l")
+"""names of `build.SHAPES`"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TinyConfig:
@@ -27,6 +30,8 @@ class TinyConfig:
     words: float = 0.0
     """share of training examples that answer without an operation although operations are available; questions that need
     one get a guess. It imitates a model that has never used operations; for experiments"""
+    size: str = "s"
+    """s, m or l: 2.3 (the bundled model), 11 or 60 million parameters; with `tower` or `start`, that of this model"""
     call_weight: float = 1.0
     """weight of the tokens of calls in the loss of the language model, next to all other tokens"""
     steps: int = 4000
@@ -49,6 +54,10 @@ class TinyConfig:
         if not self.trace_folders:
             raise UsageError(
                 expected="a folder of traces or more", got="none", fix="add --traces FOLDER"
+            )
+        if self.size not in SIZES:
+            raise UsageError(
+                expected=f"--size {', '.join(SIZES)}", got=repr(self.size), fix="name one of these"
             )
         if self.tower and self.start:
             raise UsageError(

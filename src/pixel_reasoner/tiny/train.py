@@ -29,7 +29,14 @@ from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.trace import load_traces
 from pixel_reasoner.tiny.attention import OBSERVED_ATTENTION
 from pixel_reasoner.tiny.batches import LABELS, TOWER_STAGES, TowerStage
-from pixel_reasoner.tiny.build import build_model, build_processor, build_tokenizer, save_folder
+from pixel_reasoner.tiny.build import (
+    SHAPES,
+    build_model,
+    build_processor,
+    build_tokenizer,
+    save_folder,
+    shape_of,
+)
 from pixel_reasoner.tiny.config import TinyConfig
 from pixel_reasoner.tiny.examples import ExampleBuilder, without_operations
 from pixel_reasoner.tiny.language import language_loss
@@ -117,7 +124,7 @@ def _started_from(config: TinyConfig) -> tuple[Any, Any]:
     """Return a model with the tower, or with all weights, of a finished model."""
     finished = LocalModel(config.start or config.tower)
     processor = build_processor(finished.processor.tokenizer)
-    model = build_model(processor.tokenizer, config.seed)
+    model = build_model(processor.tokenizer, config.seed, shape_of(finished.model.config))
     if config.start:
         model.load_state_dict(finished.model.state_dict())
     else:
@@ -140,7 +147,7 @@ def _with_trained_tower(config: TinyConfig) -> tuple[Any, Any]:
     )
     texts = [text for folder in config.trace_folders for text in tokenizer_texts(folder / TRACES)]
     processor = build_processor(build_tokenizer(texts))
-    model = build_model(processor.tokenizer, config.seed)
+    model = build_model(processor.tokenizer, config.seed, SHAPES[config.size])
     visual = model.model.visual
     embed_patches_by_matmul(visual)
     torch.manual_seed(config.seed)
