@@ -90,19 +90,22 @@ def test_impossible_probes_are_refused(more, message):
         RlRun(out="out", **SMALL, **more)
 
 
-def test_a_run_measures_necessity_and_rewards_the_choice(tmp_path):
+def test_a_run_measures_necessity_refills_and_pays_calls(tmp_path):
     """Questions about world 1 whose evidence is too small: without operations nearly all answers are wrong."""
     run = run_of(
         tmp_path,
         probes=2,
+        refill=1,
         sample_every=1,
-        reward=RewardConfig(alpha=0, beta=0, gamma=0.3),
+        reward=RewardConfig(alpha=0, beta=0, gamma=0.3, delta=0.5),
         trl={"max_steps": 1, "temperature": 0.8},
     )
     train_rl(run)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     (share,) = {row["choice/right_without"] for row in log if "choice/right_without" in row}
     assert 0 <= share <= 0.5
+    assert all(0 <= row["refill/rounds"] <= 1 for row in log if "refill/rounds" in row)
+    assert any("calls/rise" in row for row in log)
     path = tmp_path / "samples" / "rollouts-1.jsonl"
     rewards, traces = read_rewards(path), list(load_traces(path))
     assert all(trace.settings.operations for trace in traces), "probes are not trained on"
@@ -177,11 +180,3 @@ def test_a_refilled_sync_has_other_questions_in_place_of_those_without_spread(tm
     assert asked == [4, 2], "only what is missing is generated"
     assert trainer.samples == ["first"]
     assert trainer._metrics["train"]["refill/rounds"] == [2.0]
-
-
-def test_a_run_refills_its_syncs(tmp_path):
-    run = run_of(tmp_path, refill=1, reward=RewardConfig(alpha=0, beta=0), trl={"max_steps": 1})
-    train_rl(run)
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert all(0 <= row["refill/rounds"] <= 1 for row in log if "refill/rounds" in row)
-    assert any("refill/rounds" in row for row in log)
