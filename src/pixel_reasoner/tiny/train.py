@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -94,9 +95,9 @@ def _train(config: TinyConfig) -> Path:
     sources = []
     for folder in config.trace_folders:
         path = config.out / "tokens.pt"
-        cache = cache_tokens(visual, processor.image_processor, folder, path)
-        builder = ExampleBuilder(cache.traces, processor, COMPACT, config.words)
-        sources.append(TraceSet(builder, cache.tokens))
+        cached = cache_tokens(visual, processor.image_processor, folder, path)
+        builder = ExampleBuilder(cached.traces, processor, COMPACT, config.words)
+        sources.append(TraceSet(builder, cached.tokens))
     _train_language(model, sources, config)
     if config.install:
         shutil.copytree(config.out / "model", BUNDLED_MODELS["tiny"], dirs_exist_ok=True)
@@ -135,16 +136,6 @@ def _started_from(config: TinyConfig) -> tuple[Any, Any]:
 
 def _with_trained_tower(config: TinyConfig) -> tuple[Any, Any]:
     """Return an untrained model with a fully trained tower."""
-    counts = {
-        family: max(MIN_SCENES, round(count * config.scale)) for family, count in NUM_SCENES.items()
-    }
-    version_counts = {
-        name: max(MIN_SCENES, round(count * config.scale)) for name, count in NUM_VERSIONS.items()
-    }
-    # Folders of earlier versions also have this name.
-    cache = SceneCache(
-        config.out / "gallery", counts, VersionCache(config.out / "versions", version_counts)
-    )
     texts = [text for folder in config.trace_folders for text in tokenizer_texts(folder / TRACES)]
     processor = build_processor(build_tokenizer(texts))
     model = build_model(processor.tokenizer, config.seed, SHAPES[config.size])
@@ -156,23 +147,37 @@ def _with_trained_tower(config: TinyConfig) -> tuple[Any, Any]:
         name: {layer: Probes(width, classes) for layer in ("final", "early")}
         for name, classes in LABELS.items()
     }
+    views = cache(partial(_rendered_views, config))  # not needed if all stages are finished
     for stage in TOWER_STAGES:
-        _train_tower(visual, processor, cache, probes[stage.labels], stage, config)
+        _train_tower(visual, processor, views, probes[stage.labels], stage, config)
     shrink_tokens(visual)
     return model, processor
+
+
+def _rendered_views(config: TinyConfig) -> SceneCache:
+    """Return the views of all scenes, rendered if they are missing."""
+    counts = {
+        family: max(MIN_SCENES, round(count * config.scale)) for family, count in NUM_SCENES.items()
+    }
+    version_counts = {
+        name: max(MIN_SCENES, round(count * config.scale)) for name, count in NUM_VERSIONS.items()
+    }
+    versions = VersionCache(config.out / "versions", version_counts)
+    # Folders of earlier versions also have this name.
+    return SceneCache(config.out / "gallery", counts, versions)
 
 
 def _train_tower(
     visual: Any,
     processor: Any,
-    cache: SceneCache,
+    views: Callable[[], SceneCache],
     probes: dict[str, Probes],
     stage: TowerStage,
     config: TinyConfig,
 ) -> None:
     def loss(step: int) -> tuple[torch.Tensor, Metrics]:
         rng = random.Random(f"{stage.name}/{config.seed}/{step}")
-        batch = stage.batch(cache, rng)
+        batch = stage.batch(views(), rng)
         if config.batch_share < 1:
             batch = rng.sample(batch, _scaled(len(batch), config.batch_share))
         return tower_loss(probes, visual, processor.image_processor, batch)

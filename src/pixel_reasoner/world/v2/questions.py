@@ -245,7 +245,7 @@ def _moments(content: Content, rng: random.Random) -> Iterator[_Draft]:
     )
     answer = f"{shown[0].frames[0]} to {shown[0].frames[-1]}" if shown else NOTHING
     items = (shown[0],) if shown else (content.items[0]._replace(frames=_ALL_FRAMES),)
-    yield _Draft("moments", text, answer, items, (f"the card shows {seen}",), AnswerType.SPAN)
+    yield _Draft("moments", text, answer, items, (f"the frames show: {seen}",), AnswerType.SPAN)
 
 
 _ALL_FRAMES = tuple(range(1, NUM_FRAMES + 1))
