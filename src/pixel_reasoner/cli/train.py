@@ -56,6 +56,35 @@ class ReuseOptions:
     ] = 0.0
 
 
+@dataclass(frozen=True)
+class SizeOptions:
+    """Options for the size of the model and of its training."""
+
+    panel: ClassVar[str] = "Size"
+
+    size: Annotated[
+        str,
+        typer.Option(
+            help="s, m or l: 2.3 (bundled), 11 or 60 million parameters; m and l are for a GPU."
+        ),
+    ] = "s"
+    call_weight: Annotated[
+        float, typer.Option(min=0.0, help="Weight of the tokens of calls in the loss.")
+    ] = 1.0
+    steps: Annotated[
+        int, typer.Option(min=1, help="Number of steps of the last stage (language model).")
+    ] = 4000
+    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0
+    scale: Annotated[
+        float,
+        typer.Option(min=0.0, help="Share of scenes and steps: 0.01 tests the whole pipeline."),
+    ] = 1.0
+    batch_share: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Share of the examples per step and measurement."),
+    ] = 1.0
+
+
 @app.command("tiny", cls=HelpCommand)
 @with_groups
 def train_tiny(
@@ -71,27 +100,7 @@ def train_tiny(
         Path, typer.Option("--out", "-o", help="Checkpoints, logs and the model.")
     ] = Path("runs/tiny"),
     reuse: ReuseOptions = ReuseOptions(),
-    size: Annotated[
-        str,
-        typer.Option(
-            help="s, m or l: 2.3 (bundled), 11 or 60 million parameters; m and l are for a GPU."
-        ),
-    ] = "s",
-    call_weight: Annotated[
-        float, typer.Option(min=0.0, help="Weight of the tokens of calls in the loss.")
-    ] = 1.0,
-    steps: Annotated[
-        int, typer.Option(min=1, help="Number of steps of the last stage (language model).")
-    ] = 4000,
-    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
-    scale: Annotated[
-        float,
-        typer.Option(min=0.0, help="Share of scenes and steps: 0.01 tests the whole pipeline."),
-    ] = 1.0,
-    batch_share: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Share of the examples per step and measurement."),
-    ] = 1.0,
+    sizes: SizeOptions = SizeOptions(),
     install: Annotated[
         bool,
         typer.Option("--install", help="Replace the installed bundled model by the result."),
@@ -114,12 +123,12 @@ def train_tiny(
         tower=reuse.tower,
         start=reuse.start,
         words=reuse.words,
-        size=size,
-        call_weight=call_weight,
-        steps=steps,
-        seed=seed,
-        scale=scale,
-        batch_share=batch_share,
+        size=sizes.size,
+        call_weight=sizes.call_weight,
+        steps=sizes.steps,
+        seed=sizes.seed,
+        scale=sizes.scale,
+        batch_share=sizes.batch_share,
         install=install,
     )
     print_line(f"The model: {api.train_tiny(spec)}")
