@@ -12,6 +12,7 @@ Sources: the rise per turn is that of IGPO (arXiv 2510.14967), a frozen reader t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
@@ -161,7 +162,8 @@ def encode_answer(
     words = f"{findings[-1][:1].upper()}{findings[-1][1:]}." if findings else ""
     text = dialect.write_turn(words, answer=answer)
     # Tokens may join the answer with characters around it: it starts where both encodings differ.
-    start = text.index(answer)
+    word = re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", text)
+    start = word.start() if word else text.rindex(answer)
     whole, before, until = (
         list(tokenizer(part, add_special_tokens=False)["input_ids"])
         for part in (text, text[:start], text[: start + len(answer)])
