@@ -132,7 +132,7 @@ def write_run(folder: Path, text: str = "", trl: str = "", reward: str = "") -> 
         ("", "", "H = 1.5", "H from 0 to 1"),
         ("", "", "H = true", "H as float"),
         ("", "", 'variant = "papier"', "paper or released_code"),
-        ("", "", "gamma = 1.0", "keys of"),
+        ("", "", "theta = 1.0", "keys of"),
     ],
 )
 def test_an_invalid_run_fails_before_anything_is_loaded(tmp_path, text, trl, reward, message):
@@ -771,7 +771,7 @@ def test_batches_have_pixels_for_the_log_probabilities_of_any_source(
     assert any(sample.trace.executed for sample in samples)
     batch = trainer.batches.loss_batch(samples)
     with torch.no_grad():
-        logprobs = trainer._logprobs_of_batch(
+        logprobs = trainer.logprobs_of_batch(
             trainer.model, {k: v for k, v in batch.items() if k in IMAGE_INPUTS}
         )
     mask = batch["tool_mask"].bool()

@@ -48,7 +48,10 @@ class RolloutLogprobsMixin(PictureInputsMixin):
     ) -> torch.Tensor:
         """Return (sequences, longest completion) log-probabilities of the completions, on the CPU."""
         batch = self.batches.sequences_batch(sequences, traces)
-        batch = to_device(batch, self.accelerator.device)
+        return self.logprobs_of_batch(model, to_device(batch, self.accelerator.device)).cpu()
+
+    def logprobs_of_batch(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
+        """Return (sequences, longest completion) log-probabilities of a batch on the model's device."""
         prompt_ids, completion_ids = batch.pop("prompt_ids"), batch.pop("completion_ids")
         masks = [batch.pop("prompt_mask"), batch.pop("completion_mask")]
         with self._pictures_of(batch):
@@ -58,5 +61,5 @@ class RolloutLogprobsMixin(PictureInputsMixin):
                 torch.cat(masks, dim=1),
                 completion_ids.size(1),
             )
-        found: torch.Tensor = logprobs.cpu()
+        found: torch.Tensor = logprobs
         return found
