@@ -17,7 +17,7 @@ from accelerate.utils import gather
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.tensor import DTensor
 
-from pixel_reasoner.errors import ModelError, PixelReasonerError
+from pixel_reasoner.errors import ModelError, PixelReasonerError, UsageError
 
 T = TypeVar("T")
 
@@ -32,6 +32,20 @@ def gather_sum(value: float, trainer: Any) -> torch.Tensor:
     """Return the sum of a number over all processes, on this process's device. Collective."""
     total: torch.Tensor = gather(torch.tensor(value).to(trainer.accelerator.device)).sum()
     return total
+
+
+def check_whole_groups(num_rollouts: int, group_size: int, setting: str) -> None:
+    """Raise an error if a group of rollouts spans processes.
+
+    Raises:
+        UsageError: the rollouts of this process are not whole groups.
+    """
+    if num_rollouts % group_size:
+        raise UsageError(
+            expected=f"whole groups in every process, for {setting}",
+            got=f"{num_rollouts} rollouts in groups of {group_size}",
+            fix="make questions_per_sync a multiple of the number of processes",
+        )
 
 
 def gather_max(value: int, trainer: Any) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -371,6 +372,12 @@ class PixelReasonerTrainer(
         self.meter.wait_for_ranks(self)
         return rollouts
 
+    def _run(self, questions: list[Question], settings: RunSettings) -> list[GeneratedRollout]:
+        """Return rollouts of questions, and measure first which of them need no operation."""
+        if self.probe is not None:
+            self._right_without = self.probe.measure(questions, settings)
+        return self.generator.run(questions, settings)
+
     def _generate_rollouts(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """Return rollouts of the questions that the prompts contain as JSON. This is TRL's `rollout_func`."""
         del trainer
@@ -379,13 +386,9 @@ class PixelReasonerTrainer(
         else:
             questions = [Question.from_line(prompt[0]["content"]) for prompt in prompts]
             settings = self._current_settings()
-            self._generated = self._generate_together(
-                lambda: self.generator.run(questions, settings)
-            )
-            if self.probe is not None:
-                with self.meter.phase("generation"):
-                    self._right_without = self.probe.measure(questions, settings)
-                shares = list(self._right_without.values())
+            self._generated = self._generate_together(partial(self._run, questions, settings))
+            if self._right_without is not None:
+                shares = [self._right_without[question.id] for question in questions]
                 self._metrics["train"]["choice/right_without"].append(
                     distributed.gather_mean(shares, self)
                 )

@@ -5,8 +5,8 @@ trained on. The share of them that is right, u(x), decides how the choice is pai
 
     r'(x, y) = r(x, y) + gamma * (1 - u(x) if n_vo(y) >= 1 else u(x))
 
-The idea is that of arXiv 2510.01681 and 2607.28595 (an operation pays where the answer is wrong without one). A cost of
-operations would be paid at every question alike.
+This follows arXiv 2510.01681 and 2607.28595: an operation pays where the answer is wrong without one. A cost of operations
+would be paid at every question alike.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ def refill_samples(trainer: Any, samples: Sequence[RolloutSample]) -> list[Rollo
         samples: whole groups, in order.
     """
     size, run = trainer.run.group_size, trainer.run
+    distributed.check_whole_groups(len(samples), size, "refill")
     groups = [list(samples[start : start + size]) for start in range(0, len(samples), size)]
     reported = trainer.samples, trainer.sample_rewards
     num_rounds = 0

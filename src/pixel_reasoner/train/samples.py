@@ -25,7 +25,7 @@ from pixel_reasoner.models.processor_inputs import ProcessorInputs, num_grid_tok
 from pixel_reasoner.schema.trace import Trace
 
 CALL_ADVANTAGES = "call_advantages"
-"""per-token value: advantage of the tokens of a call, in addition to that of the rollout"""
+"""per-token value: advantage of the tokens of a call, added to the advantage of the rollout"""
 
 
 class TokenSequence(NamedTuple):

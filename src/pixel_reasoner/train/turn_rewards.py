@@ -6,7 +6,7 @@ small model that always describes what it sees before it answers says nothing wi
 rise of the score from its turn to the next one, so aim is learned without annotated boxes. The payment reaches the tokens
 of the call alone: words and answers keep the advantage of the rollout.
 
-Sources: the rise per turn is that of IGPO (arXiv 2510.14967), a frozen reader that scores crops that of CropVLM
+Sources: the rise per turn follows IGPO (arXiv 2510.14967), the frozen reader that scores crops follows CropVLM
 (arXiv 2511.19820).
 """
 
@@ -73,23 +73,15 @@ class CallAdvantages:
             group_size: rollouts per group.
             batch_size: sequences per forward pass.
         """
-        if len(rollouts) % group_size:
-            raise UsageError(
-                expected="whole groups in every process, for reward.delta",
-                got=f"{len(rollouts)} rollouts in groups of {group_size}",
-                fix="make questions_per_sync a multiple of the number of processes",
-            )
+        distributed.check_whole_groups(len(rollouts), group_size, "reward.delta")
         rises = self.rises(rollouts, batch_size)
         self._log([rise for one in rises for rise in one.values()])
-        found = []
-        for start in range(0, len(rollouts), group_size):
-            some = rises[start : start + group_size]
-            normalized = normalize_rises(some)
-            for rollout, values in zip(
-                rollouts[start : start + group_size], normalized, strict=True
-            ):
-                found.append(self._spread(rollout, values))
-        return found
+        normalized = [
+            values
+            for start in range(0, len(rollouts), group_size)
+            for values in normalize_rises(rises[start : start + group_size])
+        ]
+        return [self._spread(*pair) for pair in zip(rollouts, normalized, strict=True)]
 
     def rises(
         self, rollouts: Sequence[GeneratedRollout], batch_size: int
@@ -144,11 +136,12 @@ class CallAdvantages:
 
     def _spread(self, rollout: GeneratedRollout, values: dict[int, float]) -> list[torch.Tensor]:
         advantages = [torch.zeros(len(one.completion_ids)) for one in rollout.sequences]
-        decode = self.trainer.processing_class.tokenizer.decode
         for turn, place in enumerate(turn_places(rollout.sequences)):
             if turn in values:
                 ids = rollout.sequences[place.sequence].completion_ids[place.start : place.end]
-                first = place.start + call_start(rollout.trace.turns[turn], ids, decode)
+                first = place.start + call_start(
+                    rollout.trace.turns[turn], ids, self.tokenizer.decode
+                )
                 advantages[place.sequence][first : place.end] = self.weight * values[turn]
         return advantages
 
@@ -179,7 +172,7 @@ def with_call_advantages(
 ) -> tuple[TokenSequence, ...]:
     """Return the sequences of a rollout with (completion,) advantages of their calls."""
     return tuple(
-        TokenSequence(  # `_replace` fails for a named tuple with a length of its own
+        TokenSequence(  # `_replace` fails for a named tuple that defines `__len__`
             one.prompt_ids,
             one.completion_ids,
             one.loss_mask,
