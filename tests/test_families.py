@@ -105,6 +105,14 @@ def test_a_family_answers_about_pictures_crops_and_clips(folder, photo, clip):
     assert single == batched
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("folder", ["llama4", "gemma3"], indirect=True)
+def test_pictures_have_the_dtype_of_the_weights(folder, photo, dtype):
+    model = LocalModel(str(folder), dtype=dtype)
+    trace, _ = ask_with_zooms(model, photo)
+    assert len(trace.turns) == 3
+
+
 @pytest.mark.parametrize(
     "folder", cases(REPRESENTATIVE, pytest.mark.slow, pytest.mark.families), indirect=True
 )

@@ -209,7 +209,8 @@ class LocalModel:
         images = [collect_images(conversation) for conversation in conversations]
         self._check_placeholders(texts, images)
         options = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
-        return self.inputs.batch(texts, images, **options).to(self.device)
+        # The processor of Llama 4 returns pixels in 16 bits, and weights may have 32.
+        return self.inputs.batch(texts, images, **options).to(self.device, self.model.dtype)
 
     def _check_placeholders(self, texts: Sequence[str], images: Sequence[Sequence[Any]]) -> None:
         """Raise an error if the prompt of a conversation with pictures contains no placeholder of the processor."""

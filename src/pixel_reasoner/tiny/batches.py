@@ -257,12 +257,14 @@ def _scattered_words(rng: random.Random) -> LabelledPicture:
     return LabelledPicture(pixels, sparse_labels(labelled, cells))
 
 
-def _scattered_characters(rng: random.Random) -> LabelledPicture:
+def _scattered_characters(
+    rng: random.Random, smallest: float = 6, largest: float = 56
+) -> LabelledPicture:
     """Return characters of one height on one colour: a crop has one character, this picture has up to forty."""
     cells = COMPOSED_CELLS
     side, scale = cells * CELL_PX, 2
     color = rng.choice(list(COLORS))
-    height = math.exp(rng.uniform(math.log(6), math.log(56)))
+    height = math.exp(rng.uniform(math.log(smallest), math.log(largest)))
     canvas = Image.new("RGB", (side * scale, side * scale), COLORS[color])
     pen = ImageDraw.Draw(canvas)
     font, ink = scaled_font(height * scale), ink_on(color)
