@@ -8,6 +8,7 @@ wide in all. Prints the accuracy by height on new pictures, seconds a step, and 
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import time
@@ -26,6 +27,7 @@ from pixel_reasoner.tiny.precision import mixed_precision
 
 HEIGHTS = (6, 7, 8, 10, 12, 16, 24)
 PER_STEP = 40
+LR = float(os.environ.get("LR", "1.5e-3"))
 
 
 def tower(patch: int, width: int, layers: int):
@@ -52,7 +54,7 @@ def run(shape: str, steps: int) -> None:
     visual, processor = tower(*map(int, shape.split("x")))
     probes = {name: Probes(128, VERSION_CLASSES) for name in ("final", "early")}
     modules = {"visual": visual, **probes}
-    stage = Stage(name="shape", steps=steps, lr=1.5e-3, warmup=50, muon=True)
+    stage = Stage(name="shape", steps=steps, lr=LR, warmup=50, muon=True)
     optimizers = _optimizers(stage, modules)
     parameters = [p for m in modules.values() for p in m.parameters()]
     print(shape, sum(p.numel() for p in visual.parameters()), "weights", flush=True)

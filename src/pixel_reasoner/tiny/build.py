@@ -133,11 +133,13 @@ class Shape(NamedTuple):
 
     width: int
     layers: int
+    vision_width: int
     vision_layers: int
 
 
-SHAPES = {"s": Shape(128, 4, 3), "m": Shape(256, 6, 4), "l": Shape(512, 8, 6)}
-"""Sizes: 2.3 (bundled), 11 and 60 million parameters. `m` and `l` are for training on a GPU."""
+SHAPES = {"s": Shape(128, 4, 256, 3), "m": Shape(256, 6, 384, 4), "l": Shape(512, 8, 512, 6)}
+"""Sizes: 5.7 (bundled), 17 and 65 million parameters. `m` and `l` are for training on a GPU. A tower of width 128 does not
+learn to read characters of 6 pixels."""
 
 
 def build_model(
@@ -167,9 +169,9 @@ def build_model(
         },
         vision_config={
             "depth": shape.vision_layers,
-            "hidden_size": width,
-            "intermediate_size": 3 * width,
-            "num_heads": width // 32,
+            "hidden_size": shape.vision_width,
+            "intermediate_size": 3 * shape.vision_width,
+            "num_heads": shape.vision_width // 32,
             "patch_size": 16,
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
@@ -193,7 +195,7 @@ def build_model(
 def shape_of(config: Qwen3VLConfig) -> Shape:
     """Return the shape of a model that `build_model` built."""
     text, vision = config.text_config, config.vision_config
-    return Shape(text.hidden_size, text.num_hidden_layers, vision.depth)
+    return Shape(text.hidden_size, text.num_hidden_layers, vision.hidden_size, vision.depth)
 
 
 def save_folder(

@@ -39,22 +39,18 @@ WORD_IDS = {word: number for number, word in enumerate(WORDS)}
 
 CLASSES = {
     "color": len(COLOR_IDS) + 1,
-    "shape": len(SHAPES) + 2,
+    "shape": len(SHAPE_IDS) + 1,
     "glyph": len(GLYPH_IDS),
+    "word": len(WORD_IDS),
+    "tens": len(DIGITS),
+    "ones": len(DIGITS),
+    "legible": 2,
     "ball": len(COLOR_IDS) + 1,
     "row": 8,
     "col": 8,
 }
-"""label -> number of classes; 0 is `none` for colour, shape and ball"""
-PAGE_CLASSES = CLASSES | {
-    "shape": len(SHAPE_IDS) + 1,
-    "word": len(WORD_IDS),
-    "tens": len(DIGITS),
-    "ones": len(DIGITS),
-}
-"""the same plus the text of pages: words, and numbers of two digits"""
-VERSION_CLASSES = PAGE_CLASSES | {"legible": 2}
-"""the same plus whether the character of an item can be read in this view: PixelWorld 2 has all heights"""
+"""Label -> number of classes; 0 is `none` for colour, shape and ball. `word`, `tens` and `ones` are the text of pages, and
+`legible` is whether the character of an item can be read in this view."""
 TEXT_LABELS = ("word", "tens", "ones")
 
 
@@ -82,7 +78,7 @@ def label_view(view: View) -> LabelledPicture:
 def compute_labels(view: View) -> Labels:
     """Return the dense labels of one view, tokens row by row."""
     cells = view.pixels.shape[0] // CELL_PX
-    classes = {name: np.zeros((cells, cells), np.int64) for name in VERSION_CLASSES}
+    classes = {name: np.zeros((cells, cells), np.int64) for name in CLASSES}
     classes["row"][:] = np.arange(cells)[:, None]
     classes["col"][:] = np.arange(cells)[None, :]
     for name in ("glyph", "legible", *TEXT_LABELS):
@@ -103,7 +99,7 @@ def compute_labels(view: View) -> Labels:
 
 def sparse_labels(labelled: dict[str, np.ndarray], cells: int) -> Labels:
     """Return labels of few kinds, each (cells, cells), plus row and column labels of every token."""
-    classes = {name: np.full((cells, cells), IGNORE) for name in VERSION_CLASSES}
+    classes = {name: np.full((cells, cells), IGNORE) for name in CLASSES}
     classes["row"][:], classes["col"][:] = np.arange(cells)[:, None], np.arange(cells)[None, :]
     classes |= labelled
     no_place = torch.full((cells * cells, NUM_PLACE_VALUES), float("nan"))

@@ -32,15 +32,14 @@ MOSTLY_NONE = ("color", "shape", "ball")
 class Probes(nn.Module):
     """Linear probes of visual tokens, one per label."""
 
-    def __init__(self, width: int, classes: dict[str, int] = CLASSES) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.classes = classes
-        self.read = nn.Linear(width, sum(classes.values()) + NUM_PLACE_VALUES)
+        self.read = nn.Linear(width, sum(CLASSES.values()) + NUM_PLACE_VALUES)
 
     def forward(self, tokens: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Return logits by name and (tokens, 3) offsets and sizes, from (tokens, width) visual tokens."""
-        parts = self.read(tokens).split([*self.classes.values(), NUM_PLACE_VALUES], dim=-1)
-        return dict(zip(self.classes, parts[:-1], strict=True)), parts[-1]
+        parts = self.read(tokens).split([*CLASSES.values(), NUM_PLACE_VALUES], dim=-1)
+        return dict(zip(CLASSES, parts[:-1], strict=True)), parts[-1]
 
 
 def embed(visual: nn.Module, image_processor: Any, pictures: Sequence[np.ndarray]) -> Any:
@@ -86,7 +85,7 @@ def tower_loss(
     target = Labels(
         {
             name: torch.cat([one.labels.classes[name] for one in batch]).to(device)
-            for name in probes["final"].classes
+            for name in CLASSES
         },
         torch.cat([one.labels.place for one in batch]).to(device),
     )

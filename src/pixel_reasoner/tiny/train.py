@@ -1,6 +1,7 @@
-"""Training of the bundled model from scratch: scene caches and eight stages.
+"""Training of the bundled model from scratch: scene caches and three stages.
 
-    see, read, focus, look, pages, print, sizes   vision tower against dense labels   (`batches`, `tower`)
+    print    vision tower against dense labels, pictures full of text          (`batches`, `tower`)
+    views    the same, pictures and frames of both worlds
     reason   language model on synthesized traces, over cached visual tokens   (`examples`, `language`)
 
 Every stage resumes after a kill, and a finished stage is skipped. Validation runs the model on rendered files and
@@ -29,7 +30,7 @@ from pixel_reasoner.models.patches import embed_patches_by_matmul
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.trace import load_traces
 from pixel_reasoner.tiny.attention import OBSERVED_ATTENTION
-from pixel_reasoner.tiny.batches import LABELS, TOWER_STAGES, TowerStage
+from pixel_reasoner.tiny.batches import TOWER_STAGES, TowerStage
 from pixel_reasoner.tiny.build import (
     SHAPES,
     build_model,
@@ -60,6 +61,7 @@ NUM_VALIDATION_SCENES = 100
 NUM_HELD_OUT_EXAMPLES = 64
 """number of examples per family to measure pointing"""
 NUM_TOKENIZER_TRACES = 4000
+TOWER_LR, LANGUAGE_LR = 1.5e-3, 3e-3
 
 
 def train(config: TinyConfig) -> Path:
@@ -143,13 +145,12 @@ def _with_trained_tower(config: TinyConfig) -> tuple[Any, Any]:
     embed_patches_by_matmul(visual)
     torch.manual_seed(config.seed)
     width = visual.config.out_hidden_size
-    probes = {
-        name: {layer: Probes(width, classes) for layer in ("final", "early")}
-        for name, classes in LABELS.items()
-    }
-    views = cache(partial(_rendered_views, config))  # not needed if all stages are finished
+    probes = {layer: Probes(width) for layer in ("final", "early")}
+    views = cache(
+        partial(_rendered_views, config)
+    )  # not needed by the first stage, and if all are finished
     for stage in TOWER_STAGES:
-        _train_tower(visual, processor, views, probes[stage.labels], stage, config)
+        _train_tower(visual, processor, views, probes, stage, config)
     shrink_tokens(visual)
     return model, processor
 
@@ -177,12 +178,12 @@ def _train_tower(
 ) -> None:
     def loss(step: int) -> tuple[torch.Tensor, Metrics]:
         rng = random.Random(f"{stage.name}/{config.seed}/{step}")
-        batch = stage.batch(views(), rng)
+        batch = stage.batch(views, rng)
         if config.batch_share < 1:
             batch = rng.sample(batch, _scaled(len(batch), config.batch_share))
         return tower_loss(probes, visual, processor.image_processor, batch)
 
-    scaled = _scaled_stage(stage.name, stage.steps, 1.5e-3, config.scale, muon=stage.muon)
+    scaled = _scaled_stage(stage.name, stage.steps, TOWER_LR, config.scale)
     run_stage(scaled, {"visual": visual, **probes}, loss, config.out)
 
 
@@ -214,13 +215,11 @@ def _train_language(model: Any, sources: Sequence[TraceSet], config: TinyConfig)
             metrics |= validate(folder, config.out / "validation", count, worlds)
         return metrics
 
-    stage = _scaled_stage("reason", config.steps, 3e-3, config.scale, muon=True, warmup=50)
+    stage = _scaled_stage("reason", config.steps, LANGUAGE_LR, config.scale, warmup=50)
     run_stage(stage, {"model": model}, loss, config.out, measure)
 
 
-def _scaled_stage(
-    name: str, steps: int, lr: float, scale: float, *, muon: bool, warmup: int = 100
-) -> Stage:
+def _scaled_stage(name: str, steps: int, lr: float, scale: float, warmup: int = 100) -> Stage:
     return Stage(
         name=name,
         steps=_scaled(steps, scale),
@@ -229,7 +228,7 @@ def _scaled_stage(
         log_every=_scaled(25, scale),
         save_every=_scaled(100, scale),
         measure_every=_scaled(100, scale),
-        muon=muon,
+        muon=True,
     )
 
 
