@@ -65,7 +65,7 @@ class SizeOptions:
     size: Annotated[
         str,
         typer.Option(
-            help="s, m or l: 2.3 (bundled), 11 or 60 million parameters; m and l are for a GPU."
+            help="s, m or l: 5.7 (bundled), 17 or 55 million parameters; m and l are for a GPU."
         ),
     ] = "s"
     call_weight: Annotated[

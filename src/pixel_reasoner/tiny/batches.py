@@ -39,50 +39,62 @@ COMPOSED_CELLS = 6
 _AMBIGUOUS = -200
 """mark of a cell with the centres of two characters: it gets no label"""
 
-Batch = list[LabelledPicture]
+Batch = dict[str, list[LabelledPicture]]
+"""Group -> its pictures. The loss is a sum of means of groups: text has ten times as many characters as crops have."""
 
 
 def print_batch(_: Callable[[], SceneCache], rng: random.Random) -> Batch:
     """Return a batch of the first stage: pictures full of text. It needs no scenes."""
-    return _text(rng, 27, 13)
+    return {"text": _text(rng, 27, 13)}
 
 
 def views_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
     """Return a batch of the second stage: views of both worlds, and a third of a batch of the first stage."""
     cache = views()
-    versions = cache.versions
-    drawn = (
-        (versions.picture, 14),
-        (versions.crowd, 8),
-        (versions.crop, 12),
-        (versions.crowd_crop, 4),
-        (versions.random_crop, 4),
-        (versions.frame, 20),
-    )
-    found = [draw(rng) for draw, count in drawn for _ in range(count)]
-    found += [shift_view(versions.selected_frame(rng), rng) for _ in range(5)]
-    found += _first_world(cache, rng)
-    return [label_view(view) for view in found] + _text(rng, 10, 4)
+    groups = {
+        "pictures": _pictures(cache, rng),
+        "crops": _crops(cache, rng),
+        "frames": _frames(cache, rng),
+    }
+    labelled = {name: [label_view(view) for view in some] for name, some in groups.items()}
+    return labelled | {"text": _text(rng, 8, 4)}
 
 
-def _text(rng: random.Random, characters: int, words: int) -> Batch:
+def _text(rng: random.Random, characters: int, words: int) -> list[LabelledPicture]:
     composed = [_scattered_characters(rng) for _ in range(characters)]
     return composed + [_scattered_words(rng) for _ in range(words)]
 
 
-def _first_world(cache: SceneCache, rng: random.Random) -> list[View]:
-    """Return views of PixelWorld 1."""
-    pictures, clips = cache.scenes["attribute"], cache.scenes["video"]
-    views = [cache.picture(rng.randrange(len(pictures))) for _ in range(5)]
-    views += [_crop(cache, rng) for _ in range(8)]
+def _pictures(cache: SceneCache, rng: random.Random) -> list[View]:
+    """Return overviews of pictures, crowds and pages."""
+    pictures, versions = cache.scenes["attribute"], cache.versions
+    views = [versions.picture(rng) for _ in range(16)]
+    views += [versions.crowd(rng) for _ in range(5)]
+    views += [cache.picture(rng.randrange(len(pictures))) for _ in range(5)]
+    return views + [_page(cache, rng) for _ in range(4)]
+
+
+def _crops(cache: SceneCache, rng: random.Random) -> list[View]:
+    """Return results of `zoom_in`: around items of pictures, crowds and pages, and of any size at any place."""
+    versions = cache.versions
+    views = [versions.crop(rng) for _ in range(14)]
+    views += [versions.crowd_crop(rng) for _ in range(5)]
+    views += [versions.random_crop(rng) for _ in range(4)]
+    views += [_crop(cache, rng) for _ in range(9)]
+    views += [_page_crop(cache, rng) for _ in range(16)]
+    return views + _random_crops(cache, rng, 2)
+
+
+def _frames(cache: SceneCache, rng: random.Random) -> list[View]:
+    """Return frames of overviews, and results of `select_frames`."""
+    clips, versions = cache.scenes["video"], cache.versions
+    views = [versions.frame(rng) for _ in range(20)]
     views += [cache.frame(rng.randrange(len(clips)), rng.randint(1, NUM_FRAMES)) for _ in range(8)]
     for _ in range(8):
         selected = _selected_frame(cache, rng)
         views.append(cache.frame(selected.scene.seed, selected.frame))
-    views += [shift_view(_selected_frame(cache, rng), rng) for _ in range(4)]
-    views += [_page(cache, rng) for _ in range(4)]
-    views += [_page_crop(cache, rng) for _ in range(16)]
-    return views + _random_crops(cache, rng, 2)
+    views += [shift_view(versions.selected_frame(rng), rng) for _ in range(5)]
+    return views + [shift_view(_selected_frame(cache, rng), rng) for _ in range(4)]
 
 
 class TowerStage(NamedTuple):

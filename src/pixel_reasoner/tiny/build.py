@@ -7,6 +7,7 @@ the pixel budgets of its training (see `models.local`).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -138,7 +139,7 @@ class Shape(NamedTuple):
 
 
 SHAPES = {"s": Shape(128, 4, 256, 3), "m": Shape(256, 6, 384, 4), "l": Shape(512, 8, 512, 6)}
-"""Sizes: 5.7 (bundled), 17 and 65 million parameters. `m` and `l` are for training on a GPU. A tower of width 128 does not
+"""Sizes: 5.7 (bundled), 17 and 55 million parameters. `m` and `l` are for training on a GPU. A tower of width 128 does not
 learn to read characters of 6 pixels."""
 
 
@@ -204,10 +205,13 @@ def save_folder(
     folder: Path,
     worlds: tuple[int, ...] = (1,),
 ) -> None:
-    """Write a `from_pretrained` folder atomically, with dialect, pixel budgets and worlds in `pixel_reasoner.json`."""
+    """Write a `from_pretrained` folder atomically, with dialect, pixel budgets and worlds in `pixel_reasoner.json`.
+
+    Weights are stored in 16 bits, half of the size. Training and CPUs without 16-bit products load them in 32.
+    """
     settings = FolderSettings(dialect=COMPACT.name, budgets=BUDGETS, note=NOTE, worlds=worlds)
     select_cpu_of_deepspeed()
     with atomic_folder(folder) as part:
-        model.save_pretrained(part)
+        copy.deepcopy(model).half().save_pretrained(part)
         processor.save_pretrained(part)
         write_json(settings.model_dump(mode="json"), part / "pixel_reasoner.json")

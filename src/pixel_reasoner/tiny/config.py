@@ -31,7 +31,7 @@ class TinyConfig:
     """share of training examples that answer without an operation although operations are available; questions that need
     one get a guess. It imitates a model that has never used operations; for experiments"""
     size: str = "s"
-    """s, m or l: 2.3 (the bundled model), 11 or 60 million parameters; with `tower` or `start`, the size of this model"""
+    """s, m or l: 5.7 (the bundled model), 17 or 55 million parameters; with `tower` or `start`, the size of this model"""
     call_weight: float = 1.0
     """weight of the tokens of calls in the loss of the language model, next to all other tokens"""
     steps: int = 4000

@@ -178,10 +178,14 @@ def _train_tower(
 ) -> None:
     def loss(step: int) -> tuple[torch.Tensor, Metrics]:
         rng = random.Random(f"{stage.name}/{config.seed}/{step}")
-        batch = stage.batch(views, rng)
-        if config.batch_share < 1:
-            batch = rng.sample(batch, _scaled(len(batch), config.batch_share))
-        return tower_loss(probes, visual, processor.image_processor, batch)
+        total = torch.zeros(())
+        metrics: Metrics = {}
+        for group, pictures in stage.batch(views, rng).items():
+            drawn = rng.sample(pictures, _scaled(len(pictures), config.batch_share))
+            part, of_group = tower_loss(probes, visual, processor.image_processor, drawn)
+            total = total.to(part.device) + part
+            metrics |= {f"{group}_{name}": value for name, value in of_group.items()}
+        return total, metrics
 
     scaled = _scaled_stage(stage.name, stage.steps, TOWER_LR, config.scale)
     run_stage(scaled, {"visual": visual, **probes}, loss, config.out)
