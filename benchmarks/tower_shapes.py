@@ -34,17 +34,28 @@ def tower(patch: int, width: int, layers: int):
     merge = CELL_PX // patch
     config = Qwen3VLConfig(
         vision_config=dict(
-            depth=layers, hidden_size=width, intermediate_size=3 * width, num_heads=width // 32,
-            patch_size=patch, spatial_merge_size=merge, temporal_patch_size=2, out_hidden_size=128,
-            num_position_embeddings=(192 // patch) ** 2, deepstack_visual_indexes=[1],
+            depth=layers,
+            hidden_size=width,
+            intermediate_size=3 * width,
+            num_heads=width // 32,
+            patch_size=patch,
+            spatial_merge_size=merge,
+            temporal_patch_size=2,
+            out_hidden_size=128,
+            num_position_embeddings=(192 // patch) ** 2,
+            deepstack_visual_indexes=[1],
         )
     ).vision_config
     config._attn_implementation = "sdpa"
     visual = Qwen3VLVisionModel._from_config(config)
     embed_patches_by_matmul(visual)
     processor = Qwen2VLImageProcessor(
-        size={"shortest_edge": 1024, "longest_edge": 2048 * 2048}, patch_size=patch, merge_size=merge,
-        temporal_patch_size=2, image_mean=[0.5] * 3, image_std=[0.5] * 3,
+        size={"shortest_edge": 1024, "longest_edge": 2048 * 2048},
+        patch_size=patch,
+        merge_size=merge,
+        temporal_patch_size=2,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
     )
     return visual, processor
 
@@ -68,7 +79,10 @@ def run(shape: str, steps: int) -> None:
         recent.append(metrics.get("glyph", 0))
         if (step + 1) % 100 == 0:
             mean = sum(recent) / len(recent)
-            print(f"{shape} {step + 1} glyph {mean:.3f} {(time.monotonic() - wall) / (step + 1):.2f} s/step", flush=True)
+            print(
+                f"{shape} {step + 1} glyph {mean:.3f} {(time.monotonic() - wall) / (step + 1):.2f} s/step",
+                flush=True,
+            )
             recent = []
     visual.eval()
     line = []
@@ -78,7 +92,12 @@ def run(shape: str, steps: int) -> None:
         with torch.no_grad():
             _, metrics = tower_loss(probes, visual, processor, batch)
         line.append(f"{height} px {metrics['glyph']:.2f}")
-    print(shape, "; ".join(line), f"{(time.process_time() - began) / steps:.2f} CPU s/step", flush=True)
+    print(
+        shape,
+        "; ".join(line),
+        f"{(time.process_time() - began) / steps:.2f} CPU s/step",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

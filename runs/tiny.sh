@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 out=${1:-runs/tiny}
 tool=.venv/bin/pixel-reasoner
 
-# A look is as large as a training crop of the tower; half of the answers need none.
+# A crop is as large as the training crops of the tower; half of the answers need none.
 $tool synth pixelworld --count 60000 --per-scene 4 --text-share 0.4 --margin 0 --min-side 0.18 \
   --workers 2 --out "$out/synth"
 $tool synth pixelworld --world 2 --count 60000 --per-scene 4 --text-share 0.5 --margin 0 --min-side 0.18 \

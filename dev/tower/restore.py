@@ -1,10 +1,11 @@
-"""Checkpoints of the finished vision stages, from `tower.safetensors`: the next `train tiny` begins with `reason`.
+"""Vision tower between two machines: checkpoints of the finished vision stages, from `tower.safetensors`, and back.
 
-    python dev/tower/restore.py runs/tiny
+    python dev/tower/restore.py keep runs/tiny
+    python dev/tower/restore.py restore runs/tiny
     pixel-reasoner train tiny --traces runs/tiny/synth --traces runs/tiny/synth2 --out runs/tiny
 
-The weights are those of the last vision stage, before tokens are scaled down, in float16. Probes and optimizers are new,
-because a finished stage does not use them.
+The weights are those of the last vision stage, before tokens are scaled down, in float16. Restored probes and optimizers are
+new, because a finished stage does not use them.
 """
 
 from __future__ import annotations
@@ -12,34 +13,43 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.patches import embed_patches_by_matmul
-from pixel_reasoner.tiny.batches import LABELS, TOWER_STAGES
+from pixel_reasoner.tiny.batches import TOWER_STAGES
 from pixel_reasoner.tiny.build import build_model
 from pixel_reasoner.tiny.loop import _optimizers, save_checkpoint
 from pixel_reasoner.tiny.tower import Probes
-from pixel_reasoner.tiny.train import _scaled_stage
+from pixel_reasoner.tiny.train import TOWER_LR, _scaled_stage
+
+KEPT = Path(__file__).with_name("tower.safetensors")
+
+
+def keep(folder: Path) -> None:
+    """Write the weights of the last vision stage of a folder to `tower.safetensors`."""
+    state = torch.load(folder / f"{TOWER_STAGES[-1].name}.pt", weights_only=True)
+    weights = {
+        name: value.half().contiguous() for name, value in state["modules"]["visual"].items()
+    }
+    save_file(weights, KEPT)
 
 
 def restore(folder: Path) -> None:
     """Write `STAGE.pt` of every vision stage into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = build_model(LocalModel("tiny").processor.tokenizer, 0)
-    visual = model.model.visual
+    visual = build_model(LocalModel("tiny").processor.tokenizer, 0).model.visual
     embed_patches_by_matmul(visual)
-    weights = load_file(Path(__file__).with_name("tower.safetensors"))
-    visual.load_state_dict({name: value.float() for name, value in weights.items()})
+    visual.load_state_dict({name: value.float() for name, value in load_file(KEPT).items()})
+    probes = {name: Probes(visual.config.out_hidden_size) for name in ("final", "early")}
+    modules = {"visual": visual, **probes}
     for stage in TOWER_STAGES:
-        width = visual.config.out_hidden_size
-        probes = {name: Probes(width, LABELS[stage.labels]) for name in ("final", "early")}
-        modules = {"visual": visual, **probes}
-        scaled = _scaled_stage(stage.name, stage.steps, 1.5e-3, 1.0, muon=stage.muon)
+        scaled = _scaled_stage(stage.name, stage.steps, TOWER_LR, 1.0)
         save_checkpoint(
             folder / f"{stage.name}.pt", stage.steps, modules, _optimizers(scaled, modules)
         )
 
 
 if __name__ == "__main__":
-    restore(Path(sys.argv[1]))
+    {"keep": keep, "restore": restore}[sys.argv[1]](Path(sys.argv[2]))
