@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 
 from pixel_reasoner.models.local import LocalModel
@@ -29,6 +28,8 @@ KEPT = Path(__file__).with_name("tower.safetensors")
 
 def keep(folder: Path) -> None:
     """Write the weights of the last vision stage of a folder to `tower.safetensors`."""
+    import torch
+
     state = torch.load(folder / f"{TOWER_STAGES[-1].name}.pt", weights_only=True)
     weights = {
         name: value.half().contiguous() for name, value in state["modules"]["visual"].items()
