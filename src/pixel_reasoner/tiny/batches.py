@@ -45,7 +45,7 @@ Batch = dict[str, list[LabelledPicture]]
 
 def print_batch(_: Callable[[], SceneCache], rng: random.Random) -> Batch:
     """Return a batch of the first stage: pictures full of text. It needs no scenes."""
-    return {"text": _text(rng, 27, 13)}
+    return {"text": _text(rng, 32, 8)}
 
 
 def views_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
@@ -61,7 +61,9 @@ def views_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
 
 
 def _text(rng: random.Random, characters: int, words: int) -> list[LabelledPicture]:
-    composed = [_scattered_characters(rng) for _ in range(characters)]
+    # Small characters are harder, and more of them fit into a picture.
+    largest = [20 if rng.random() < 0.7 else 56 for _ in range(characters)]
+    composed = [_scattered_characters(rng, 6, px) for px in largest]
     return composed + [_scattered_words(rng) for _ in range(words)]
 
 
@@ -149,9 +151,7 @@ def _scattered_words(rng: random.Random) -> LabelledPicture:
     return LabelledPicture(pixels, sparse_labels(labelled, cells))
 
 
-def _scattered_characters(
-    rng: random.Random, smallest: float = 6, largest: float = 56
-) -> LabelledPicture:
+def _scattered_characters(rng: random.Random, smallest: float, largest: float) -> LabelledPicture:
     """Return characters of one height on one colour: a crop has one character, this picture has up to forty."""
     cells = COMPOSED_CELLS
     side, scale = cells * CELL_PX, 2
