@@ -1,10 +1,11 @@
 """Training batches of the vision tower. Each is a function of the random generator alone.
 
-Character recognition needs far more examples than localisation, and a view contains few characters. So the first stage
-draws pictures that are full of text, which take a few hundred steps to read, and the second adds views of both worlds:
+Character recognition needs far more examples than localisation, and a view contains few characters. So the first stages
+draw pictures that are full of text, which take a few hundred steps to read, and the last adds views of both worlds:
 
-    print  scattered characters of every height, words and numbers
-    views  overviews, results of operations, crops of any size, frames; and text, against forgetting
+    characters   small characters alone: with words and large ones, a tower begins to read three times later
+    print        characters of every height, words and numbers
+    views        overviews, results of operations, crops of any size, frames; and text, against forgetting
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from pixel_reasoner.world.v2.scene import CHARACTERS
 
 COMPOSED_CELLS = 6
 """cells per side of a composed picture"""
+SMALLEST_PX, LARGEST_PX = 6, 56
+"""heights of characters: from the smallest legible one to the only character of a crop"""
 _AMBIGUOUS = -200
 """mark of a cell with the centres of two characters: it gets no label"""
 
@@ -43,13 +46,18 @@ Batch = dict[str, list[LabelledPicture]]
 """Group -> its pictures. The loss is a sum of means of groups: text has ten times as many characters as crops have."""
 
 
+def characters_batch(_: Callable[[], SceneCache], rng: random.Random) -> Batch:
+    """Return a batch of the first stage: small characters alone. It needs no scenes."""
+    return {"text": [_scattered_characters(rng, SMALLEST_PX, 20) for _ in range(40)]}
+
+
 def print_batch(_: Callable[[], SceneCache], rng: random.Random) -> Batch:
-    """Return a batch of the first stage: pictures full of text. It needs no scenes."""
-    return {"text": _text(rng, 32, 8)}
+    """Return a batch of the second stage: characters of every height, words and numbers."""
+    return {"text": _text(rng, 27, 13)}
 
 
 def views_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
-    """Return a batch of the second stage: views of both worlds, and a third of a batch of the first stage."""
+    """Return a batch of the last stage: views of both worlds, and text."""
     cache = views()
     groups = {
         "pictures": _pictures(cache, rng),
@@ -61,9 +69,7 @@ def views_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
 
 
 def _text(rng: random.Random, characters: int, words: int) -> list[LabelledPicture]:
-    # Small characters are harder, and more of them fit into a picture.
-    largest = [20 if rng.random() < 0.7 else 56 for _ in range(characters)]
-    composed = [_scattered_characters(rng, 6, px) for px in largest]
+    composed = [_scattered_characters(rng, SMALLEST_PX, LARGEST_PX) for _ in range(characters)]
     return composed + [_scattered_words(rng) for _ in range(words)]
 
 
@@ -108,7 +114,11 @@ class TowerStage(NamedTuple):
     batch: Callable[[Callable[[], SceneCache], random.Random], Batch]
 
 
-TOWER_STAGES = (TowerStage("print", 1500, print_batch), TowerStage("views", 3000, views_batch))
+TOWER_STAGES = (
+    TowerStage("characters", 700, characters_batch),
+    TowerStage("print", 800, print_batch),
+    TowerStage("views", 3000, views_batch),
+)
 
 
 def shift_view(view: View, rng: random.Random) -> View:
