@@ -593,7 +593,7 @@ def test_a_killed_training_resumes_to_a_model_that_answers(tmp_path, monkeypatch
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     deadline = time.monotonic() + 600
-    while not (tmp_path / "print.pt").exists():
+    while not (tmp_path / "characters.pt").exists():
         assert time.monotonic() < deadline, "the training did not get going"
         assert process.poll() is None, process.stderr.read().decode()
         time.sleep(0.05)

@@ -1,8 +1,7 @@
-"""Training of the bundled model from scratch: scene caches and three stages.
+"""Training of the bundled model from scratch: scene caches and four stages.
 
-    print    vision tower against dense labels, pictures full of text          (`batches`, `tower`)
-    views    the same, pictures and frames of both worlds
-    reason   language model on synthesized traces, over cached visual tokens   (`examples`, `language`)
+    characters, print, views   vision tower against dense labels, for text, then for both worlds   (`batches`, `tower`)
+    reason                     language model on synthesized traces, over cached visual tokens     (`examples`, `language`)
 
 Every stage resumes after a kill, and a finished stage is skipped. Validation runs the model on rendered files and
 measures
@@ -148,7 +147,7 @@ def _with_trained_tower(config: TinyConfig) -> tuple[Any, Any]:
     probes = {layer: Probes(width) for layer in ("final", "early")}
     views = cache(
         partial(_rendered_views, config)
-    )  # not needed by the first stage, and if all are finished
+    )  # not needed by the first stages, and if all are finished
     for stage in TOWER_STAGES:
         _train_tower(visual, processor, views, probes, stage, config)
     shrink_tokens(visual)
