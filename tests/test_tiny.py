@@ -50,7 +50,6 @@ from pixel_reasoner.tiny.examples import (
 )
 from pixel_reasoner.tiny.labels import (
     CELL_PX,
-    CLASSES,
     IGNORE,
     LabelledPicture,
     compute_labels,
@@ -456,7 +455,7 @@ def test_recorded_attention_equals_plain_attention_and_returns_its_weights():
 
 def test_a_label_without_a_cell_adds_nothing_to_the_loss(processor, scene_cache):
     visual = build_model(processor.tokenizer, 3).model.visual
-    probes = {name: Probes(visual.config.out_hidden_size, CLASSES) for name in ("final", "early")}
+    probes = {name: Probes(visual.config.out_hidden_size) for name in ("final", "early")}
     ground = np.full((4 * CELL_PX, 4 * CELL_PX, 3), 255, np.uint8)
     labels = sparse_labels({"glyph": np.zeros((4, 4), np.int64)}, 4)
     empty = LabelledPicture(ground, labels)
