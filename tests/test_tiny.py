@@ -646,7 +646,8 @@ def test_a_copied_tower_is_used_with_a_new_or_a_continued_language_model(
     weights, ours = (LocalModel(source).model.state_dict() for source in ("tiny", str(folder)))
     tower = [name for name in ours if ".visual." in name]
     assert tower
-    assert all(torch.equal(ours[name], weights[name]) for name in tower)
+    # Weights are stored in 16 bits.
+    assert all(torch.equal(ours[name], weights[name].half().float()) for name in tower)
     for name in (n for n in ours if "language_model.layers" in n and ours[n].ndim == 2):
         moved = torch.dist(ours[name], weights[name]) / weights[name].norm()
         assert moved > 0.5 if is_new else 0 < moved < 0.2
