@@ -52,6 +52,7 @@ NEED_EXTRAS = (
     "test_throughput.py",
     "test_tiny.py",
     "test_train_async.py",
+    "test_train_counterfactuals.py",
     "test_train_distributed.py",
     "test_train_rl.py",
     "test_train_sft.py",

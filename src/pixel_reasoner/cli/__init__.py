@@ -19,6 +19,7 @@ from pixel_reasoner.cli import (
     doctor,
     evaluate,
     find,
+    hindsight,
     init,
     inspect,
     mcp,
@@ -59,6 +60,7 @@ app.command(cls=HelpCommand)(report.report)
 app.command(cls=HelpCommand)(survey.survey)
 app.command(cls=HelpCommand)(find.find)
 app.command(cls=HelpCommand)(synth.synth)
+app.command(cls=HelpCommand)(hindsight.hindsight)
 app.command(cls=HelpCommand)(traces.check)
 app.command(cls=HelpCommand)(traces.export)
 app.command("import", cls=HelpCommand)(traces.import_)

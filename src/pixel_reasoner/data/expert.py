@@ -39,27 +39,19 @@ from pixel_reasoner.data.regions import (
     wider_box,
     zoom_box as zoom_box,
 )
+from pixel_reasoner.data.trace_writer import VERSION as VERSION, TraceWriter
 from pixel_reasoner.data.wording import fill_template
 from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.media.context import MediaContext
-from pixel_reasoner.models.api import Completion
-from pixel_reasoner.operations.base import OperationSpec, PerturbRequest, PlanRequest
+from pixel_reasoner.operations.base import PerturbRequest
 from pixel_reasoner.operations.frames import MAX_SELECTED_FRAMES
 from pixel_reasoner.operations.zoom import sample_off_target_box
-from pixel_reasoner.rollout.state import Rollout
 from pixel_reasoner.schema.geometry import Box
-from pixel_reasoner.schema.question import AnswerType, Evidence, Question
-from pixel_reasoner.schema.settings import (
-    RolloutConfig,
-    RunSettings,
-    SynthesisInfo,
-)
-from pixel_reasoner.schema.trace import Observation, ToolCall, Trace
+from pixel_reasoner.schema.question import AnswerType, Question
+from pixel_reasoner.schema.trace import ToolCall, Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.grading import is_right
 
-VERSION = 2
-"""incremented when a question and seed give another trace"""
 MAX_ZOOMS = 5
 """zooms of a trace whose answer follows in the sixth turn, the usual limit of a rollout"""
 _OTHER_PICTURE_SHARE = 0.6
@@ -102,185 +94,17 @@ def expert_trace(
     """
     if not question.answer:
         raise NoTrace("no_answer", "expected an answer")
-    writer = _TraceWriter(question, rng, config, context)
+    writer = TraceWriter(question, rng, config, context)
     _WRITERS[kind](writer)
     trace = writer.finish(kind)
     _verify(trace, kind)
     return trace
 
 
-class _TraceWriter:
-    """Writer of one trace. Records which turns are mistakes."""
-
-    def __init__(
-        self,
-        question: Question,
-        rng: random.Random,
-        config: ExpertConfig,
-        context: MediaContext | None,
-    ) -> None:
-        self.question = question
-        self.rng = rng
-        self.config = config
-        self.rollout = Rollout(
-            question,
-            config.model,
-            RolloutConfig(strict=True, operations=config.operations),
-            context and context.fresh(),
-        )
-        self.mistakes: set[int] = set()
-        self.first_words: tuple[str, ...] = (
-            wording.WHOLE_VIDEO if self.rollout.context.num_frames else wording.WHOLE_PICTURE
-        )
-
-    @property
-    def evidence(self) -> Evidence:
-        evidence = self.question.evidence
-        if evidence is None or not (evidence.boxes or evidence.frames):
-            raise NoTrace("no_evidence")
-        return evidence
-
-    def planned(self) -> tuple[OperationSpec, ToolCall]:
-        """Return the first enabled operation that plans a call for the question, and this call."""
-        request = PlanRequest(
-            pictures=self.rollout.context.pictures,
-            sampling=self.rollout.context.sampling,
-            zoom_box=lambda box: zoom_box(box, self.config),
-        )
-        for spec in self.rollout.operations:
-            call = spec.plan(self.question, request) if spec.plan is not None else None
-            if call is not None:
-                return spec, call
-        raise NoTrace("no_operation")
-
-    def subject(self, nth: int) -> str:
-        subjects = self.evidence.subjects
-        return subjects[nth] if nth < len(subjects) else "the part that matters"
-
-    def turn(
-        self,
-        words: str,
-        call: ToolCall | None = None,
-        *,
-        mistake: bool = False,
-        about: str = "",
-        answer: str | None = None,
-    ) -> Observation | None:
-        """Append a turn with a call or an answer, and return the observation."""
-        if self.first_words:
-            words = f"{fill_template(self.rng, self.first_words)} {words}"
-            self.first_words = ()
-        pictures = self.rollout.context.pictures
-        text = self.config.dialect.write_turn(words, call, pictures, about=about, answer=answer)
-        if mistake:
-            self.mistakes.add(len(self.rollout.turns))
-        self.rollout.take(Completion(text), 0.0)
-        return self.rollout.turns[-1].observation
-
-    def answer(self, words: str) -> None:
-        self.turn(words, answer=self.question.answer[0])
-
-    def zoom(
-        self, words: str, box: Box, image: int, *, nth: int = 0, mistake: bool = False
-    ) -> Observation:
-        """Append a zoom into a region that shows the nth subject."""
-        if image != 1 and not self.config.dialect.can_name_pictures:
-            raise NoTrace("picture_without_a_name")
-        arguments = {"bbox_2d": [round(x, 2) for x in box], "target_image": image}
-        call = ToolCall(name="zoom_in", arguments=arguments)
-        observation = self.turn(words, call, mistake=mistake, about=self.subject(nth))
-        assert observation is not None, "every call gives an observation"
-        return observation
-
-    def select(self, words: str, frames: list[int], *, mistake: bool = False) -> None:
-        call = ToolCall(name="select_frames", arguments={"target_frames": frames})
-        self.turn(words, call, mistake=mistake)
-
-    def zoom_into_evidence(self, words: str, nth: int = 0) -> None:
-        """Zoom into each evidence item from the `nth` on, report the finding, and answer. `words` start the first turn."""
-        evidence = self.evidence
-        if self.question.answer_type is AnswerType.SPAN:
-            words = self.select_all_frames(words)
-        elif evidence.frames:
-            self.select(words, list(evidence.frames))
-        for n, evidence_box in enumerate(evidence.boxes[nth:], start=nth):
-            if n > nth:
-                words = f"{self.finding(n - 1)} {self.zoom_words(n)}"
-            self.zoom(words, zoom_box(evidence_box, self.config), evidence.image, nth=n)
-        self.answer(self.finding(-1))
-
-    def select_all_frames(self, words: str) -> str:
-        """Look at all frames in turns, because the ends of a span are unknown. Returns no words: they are said."""
-        frames = sorted(self.rollout.context.frames)
-        for start in range(0, len(frames), MAX_SELECTED_FRAMES):
-            if start:
-                words = fill_template(self.rng, wording.SELECT_REST)
-            self.select(words, frames[start : start + MAX_SELECTED_FRAMES])
-        return ""
-
-    def search(self) -> str:
-        """Zoom into the regions that a search visits first. Returns the words before the next zoom."""
-        words = ""
-        for step in self.evidence.search:
-            where = wording.describe_place(step.box)
-            next_zoom = fill_template(self.rng, wording.ZOOM, subject=step.subject, where=where)
-            box = zoom_box(step.box, self.config)
-            self.zoom(f"{words} {next_zoom}".strip(), box, self.evidence.image)
-            words = fill_template(self.rng, wording.FOUND, finding=step.finding)
-        return words
-
-    def zoom_words(self, nth: int) -> str:
-        return fill_template(
-            self.rng, wording.ZOOM, subject=self.subject(nth), where=self.where(nth)
-        )
-
-    def where(self, nth: int) -> str:
-        place = wording.describe_place(self.evidence.boxes[nth])
-        return f"{place} of picture {self.evidence.image}" if self.names_pictures else place
-
-    @property
-    def names_pictures(self) -> bool:
-        """Whether the question has several pictures, and the words name the right one."""
-        return self.config.names_pictures and len(self.question.media) > 1
-
-    def select_words(self) -> str:
-        return fill_template(self.rng, wording.SELECT, subject=self.subject(0))
-
-    def operation_words(self, spec: OperationSpec) -> str:
-        evidence = self.question.evidence
-        assert evidence is not None, "a planned call has evidence"
-        subjects = evidence.subjects or ("the part that matters",)
-        where = wording.describe_place(evidence.boxes[0]) if evidence.boxes else "picture"
-        return fill_template(
-            self.rng, spec.synthesis, subject=subjects[0], other=subjects[-1], where=where
-        )
-
-    def finding(self, nth: int) -> str:
-        evidence = self.question.evidence
-        findings = (evidence and evidence.findings) or (f"it shows {self.question.answer[0]}",)
-        return fill_template(self.rng, wording.FOUND, finding=findings[nth])
-
-    def finish(self, kind: Kind) -> Trace:
-        """Return the trace without times, so that the same seed gives the same bytes."""
-        assert self.rollout.stop is not None, "the last turn of a trace answers"
-        settings = RunSettings(
-            operations=self.config.operations,
-            synthesis=SynthesisInfo(version=VERSION, kind=str(kind)),
-            dialect=self.config.dialect.name,
-            budgets=self.config.budgets,
-        )
-        trace = self.rollout.trace(settings)
-        turns = tuple(
-            turn.model_copy(update={"operate_s": 0.0, "mistake": number in self.mistakes})
-            for number, turn in enumerate(trace.turns)
-        )
-        return trace.model_copy(update={"turns": turns, "seconds": 0.0})
-
-
 # --- kinds of traces ---
 
 
-def _single(writer: _TraceWriter) -> None:
+def _single(writer: TraceWriter) -> None:
     evidence = writer.evidence
     if len(evidence.search) + len(evidence.boxes) > MAX_ZOOMS:
         raise NoTrace("too_many_regions", f"{len(evidence.search) + len(evidence.boxes)}")
@@ -289,7 +113,7 @@ def _single(writer: _TraceWriter) -> None:
     writer.zoom_into_evidence(f"{searched} {words}".strip())
 
 
-def _wrong(writer: _TraceWriter, times: int) -> None:
+def _wrong(writer: TraceWriter, times: int) -> None:
     boxes, image = _boxes_without_search(writer, times), writer.evidence.image
     subject = writer.subject(0)
     words = writer.zoom_words(0)
@@ -302,7 +126,7 @@ def _wrong(writer: _TraceWriter, times: int) -> None:
     _remaining_evidence(writer)
 
 
-def _too_wide(writer: _TraceWriter) -> None:
+def _too_wide(writer: TraceWriter) -> None:
     boxes, image = _boxes_without_search(writer, 1), writer.evidence.image
     subject = writer.subject(0)
     close = zoom_box(boxes[0], writer.config)
@@ -319,7 +143,7 @@ def _too_wide(writer: _TraceWriter) -> None:
     _remaining_evidence(writer)
 
 
-def _boxes_without_search(writer: _TraceWriter, num_more: int) -> tuple[Box, ...]:
+def _boxes_without_search(writer: TraceWriter, num_more: int) -> tuple[Box, ...]:
     """Return the evidence boxes of a question without a search, if `num_more` further zooms fit into a trace."""
     evidence = writer.evidence
     if not evidence.boxes:
@@ -329,7 +153,7 @@ def _boxes_without_search(writer: _TraceWriter, num_more: int) -> tuple[Box, ...
     return evidence.boxes
 
 
-def _remaining_evidence(writer: _TraceWriter) -> None:
+def _remaining_evidence(writer: TraceWriter) -> None:
     """Zoom into the second and later evidence items, or answer."""
     if len(writer.evidence.boxes) == 1:
         writer.answer(writer.finding(-1))
@@ -337,7 +161,7 @@ def _remaining_evidence(writer: _TraceWriter) -> None:
     writer.zoom_into_evidence(f"{writer.finding(0)} {writer.zoom_words(1)}", nth=1)
 
 
-def _reselect(writer: _TraceWriter) -> None:
+def _reselect(writer: TraceWriter) -> None:
     frames = writer.evidence.frames
     others = sorted(set(writer.rollout.context.frames) - set(frames))
     if not frames or not others or writer.question.answer_type is AnswerType.SPAN:
@@ -348,7 +172,7 @@ def _reselect(writer: _TraceWriter) -> None:
     writer.zoom_into_evidence(fill_template(writer.rng, wording.NOT_IN_THESE, subject=subject))
 
 
-def _refused(writer: _TraceWriter) -> None:
+def _refused(writer: TraceWriter) -> None:
     """Append a rejected call and its correction."""
     evidence, rng = writer.evidence, writer.rng
     if writer.question.answer_type is AnswerType.SPAN:
@@ -387,7 +211,7 @@ def _bad_calls(dialect: Dialect) -> list[str]:
     return [one for one in ("inverted", "outside", "picture") if known.get(one, True)]
 
 
-def _text(writer: _TraceWriter) -> None:
+def _text(writer: TraceWriter) -> None:
     question = writer.question
     if question.needs_look:
         raise NoTrace("needs_look")
@@ -395,12 +219,12 @@ def _text(writer: _TraceWriter) -> None:
     writer.answer(fill_template(writer.rng, wording.AT_ONCE, finding=finding))
 
 
-def _operation(writer: _TraceWriter) -> None:
+def _operation(writer: TraceWriter) -> None:
     spec, call = writer.planned()
     _call_and_answer(writer, call, writer.operation_words(spec))
 
 
-def _operation_wrong(writer: _TraceWriter) -> None:
+def _operation_wrong(writer: TraceWriter) -> None:
     """Append a call that misses the evidence, and the right one."""
     spec, call = writer.planned()
     evidence, dialect = writer.question.evidence, writer.config.dialect
@@ -423,7 +247,7 @@ def _operation_wrong(writer: _TraceWriter) -> None:
     _call_and_answer(writer, call, fill_template(writer.rng, again, subject=subject))
 
 
-def _call_and_answer(writer: _TraceWriter, call: ToolCall, words: str) -> None:
+def _call_and_answer(writer: TraceWriter, call: ToolCall, words: str) -> None:
     observation = writer.turn(words, call)
     assert observation is not None, "every call gives an observation"
     if observation.error is not None:
@@ -437,7 +261,7 @@ def _call_and_answer(writer: _TraceWriter, call: ToolCall, words: str) -> None:
     writer.answer(" ".join(findings))
 
 
-_WRITERS: dict[Kind, Callable[[_TraceWriter], None]] = {
+_WRITERS: dict[Kind, Callable[[TraceWriter], None]] = {
     Kind.SINGLE: _single,
     Kind.WRONG_ONCE: lambda writer: _wrong(writer, 1),
     Kind.WRONG_TWICE: lambda writer: _wrong(writer, 2),
@@ -453,7 +277,7 @@ _WRITERS: dict[Kind, Callable[[_TraceWriter], None]] = {
 # --- regions ---
 
 
-def _wrong_place(boxes: tuple[Box, ...], tried: list[Box], writer: _TraceWriter) -> tuple[int, Box]:
+def _wrong_place(boxes: tuple[Box, ...], tried: list[Box], writer: TraceWriter) -> tuple[int, Box]:
     """Return a picture and a region of it without any evidence: often another picture, if there are several."""
     image = writer.evidence.image
     others = [n for n in range(1, len(writer.question.media) + 1) if n != image]
@@ -465,7 +289,7 @@ def _wrong_place(boxes: tuple[Box, ...], tried: list[Box], writer: _TraceWriter)
 
 
 def _box_without_evidence(
-    evidence_boxes: tuple[Box, ...], tried: list[Box], writer: _TraceWriter
+    evidence_boxes: tuple[Box, ...], tried: list[Box], writer: TraceWriter
 ) -> Box:
     """Return a region of the usual size without any evidence, also after padding and rounding by the dialect."""
     like, dialect = zoom_box(evidence_boxes[0], writer.config), writer.config.dialect

@@ -36,6 +36,7 @@ from pixel_reasoner.data.expert import (
     classify_trace,
     expert_trace,
 )
+from pixel_reasoner.data.hindsight import HindsightSettings, RolloutUnit
 from pixel_reasoner.data.labeller import Labeller, LabellerSettings
 from pixel_reasoner.data.parallel import map_in_order
 from pixel_reasoner.data.row_media import open_row_media
@@ -76,8 +77,8 @@ VIDEO_SHARES = {Kind.SINGLE: 0.9, Kind.RESELECT: 0.1}
 TEXT_SHARE = round(2000 / 7500, 4)
 """share of traces without an operation in the paper"""
 
-Unit = SceneUnit | Row | list[Row] | SourceUnit
-"""a scene, a row of a data set, the rows of a scene, or a unit of a source whose rows workers build"""
+Unit = SceneUnit | Row | list[Row] | SourceUnit | RolloutUnit
+"""a scene, a row of a data set, the rows of a scene, a unit of a source whose rows workers build, or a recorded rollout"""
 _WRONG_OPERATION_SHARE = 0.15
 """share of traces with an operation that is off by default that start with a call that misses the evidence"""
 _MAX_EXAMPLES = 3
@@ -119,6 +120,8 @@ class SynthSettings(Record):
     """how questions about the text of documents are made; None: another source"""
     labelling: LabellerSettings | None = None
     """labeller that writes findings or questions; None: templates only"""
+    hindsight: HindsightSettings | None = None
+    """how traces are made from recorded rollouts; None: another source"""
     operations: tuple[str, ...] = DEFAULT_OPERATIONS
     """names of the enabled operations; one that is off by default answers the questions for which it plans a call"""
 
@@ -128,6 +131,8 @@ class SynthSettings(Record):
         fields: dict[str, Any] = handler(self)
         if self.operations == DEFAULT_OPERATIONS:
             fields.pop("operations", None)
+        if self.hindsight is None:
+            fields.pop("hindsight", None)
         return fields
 
     def to_dict(self) -> dict[str, Any]:
@@ -256,6 +261,12 @@ def _no_traces(summary: dict[str, Any], settings: SynthSettings, out: Path) -> I
             expected="rows that give a trace",
             got=f"no rows in {settings.source.partition(' ')[2] or settings.source}",
             fix="add rows to the file; `pixel-reasoner init rows` writes valid ones",
+        )
+    if settings.hindsight is not None:
+        return InputError(
+            expected="rollouts that give a trace",
+            got=f"none (dropped: {'; '.join(named)})",
+            fix=f"give other rollouts; {out / DROPPED} has the reason of each",
         )
     return InputError(
         expected="rows that give a trace",

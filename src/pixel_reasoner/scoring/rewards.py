@@ -34,7 +34,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pixel_reasoner.errors import UsageError
 from pixel_reasoner.plugin_checks import is_function
@@ -43,6 +43,7 @@ from pixel_reasoner.schema.trace import Trace
 from pixel_reasoner.scoring.evidence import evidence_hit
 from pixel_reasoner.scoring.grading import Outcome, grade_trace
 
+_Enum = TypeVar("_Enum", bound=StrEnum)
 TraceReward = Callable[[Trace], float]
 """reward that depends on one trace alone"""
 
@@ -65,6 +66,17 @@ class Variant(StrEnum):
     RELEASED_CODE = "released_code"
 
 
+class DeltaBaseline(StrEnum):
+    """What the score after a call is compared with (`train.turn_rewards`)."""
+
+    NONE = "none"
+    """the score before the call"""
+    ELSEWHERE = "elsewhere"
+    """the score after the same call with a crop of equal size from elsewhere, or with other frames"""
+    TWIN = "twin"
+    """the score after the same call on the twin's picture, for PixelWorld 2"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig:
     """Constants of the reward, named by the paper's symbols."""
@@ -81,6 +93,8 @@ class RewardConfig:
     """reward of the right choice whether to use an operation; only with `probes` (`train.necessity`)"""
     delta: float = 0.0
     """weight of the advantage of single calls, from the rise of the answer's log-probability (`train.turn_rewards`)"""
+    delta_baseline: DeltaBaseline = DeltaBaseline.NONE
+    """`none`: the rise from before the call; `elsewhere`, `twin`: the rise from the same call with other pixels"""
     correctness: float = 1.0
     """weight of a right answer; 0 in a first stage that pays for other things, such as `evidence_hit`"""
     variant: Variant = Variant.PAPER
@@ -94,7 +108,11 @@ class RewardConfig:
 
     def __post_init__(self) -> None:
         """Reject constants outside their range."""
-        object.__setattr__(self, "variant", _variant(self.variant))
+        object.__setattr__(self, "variant", _member("variant", self.variant, Variant))
+        baseline = _member("delta_baseline", self.delta_baseline, DeltaBaseline)
+        object.__setattr__(self, "delta_baseline", baseline)
+        if baseline is not DeltaBaseline.NONE and not self.delta:
+            raise _wrong(f"delta above 0 with delta_baseline {baseline}", self.delta)
         for name in ("alpha", "beta", "gamma", "delta", "correctness"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise _wrong(f"{name} of 0 or more", getattr(self, name))
@@ -234,12 +252,13 @@ def has_unrepaired_rejection(trace: Trace) -> bool:
     return bool(observations) and observations[-1].error is not None
 
 
-def _variant(name: str) -> Variant:
+def _member(name: str, value: str, kind: type[_Enum]) -> _Enum:
+    """Return the member of an enumeration with a value."""
     try:
-        return Variant(name)
+        return kind(value)
     except ValueError:
         raise UsageError(
-            expected=f"variant {' or '.join(Variant)}", got=repr(name), fix="name one of these"
+            expected=f"{name} {' or '.join(kind)}", got=repr(value), fix="name one of these"
         ) from None
 
 

@@ -206,7 +206,11 @@ class WorldMix:
 
 
 def world_questions(
-    mix: WorldMix, folder: Path, budgets: PixelBudgets | None = None
+    mix: WorldMix,
+    folder: Path,
+    budgets: PixelBudgets | None = None,
+    *,
+    twin_questions: bool = False,
 ) -> Iterator[Question]:
     """Yield one question per scene of the training split. Media are rendered into a folder; existing files are kept.
 
@@ -214,6 +218,7 @@ def world_questions(
         mix: which questions.
         folder: for the media.
         budgets: of the model, for world 2: its evidence has a height in the overview of the model.
+        twin_questions: whether all answers differ between twins; only world 2 has such questions.
 
     Raises:
         UsageError: an unknown family, or a count beyond the split.
@@ -231,11 +236,11 @@ def world_questions(
             overview_share=mix.overview_share,
         )
     else:
-        source = _world2_source(mix, budgets)
+        source = _world2_source(mix, budgets, twin_questions=twin_questions)
     return (with_media_root(question, folder) for question in source.questions(folder))
 
 
-def _world2_source(mix: WorldMix, budgets: PixelBudgets | None) -> Any:
+def _world2_source(mix: WorldMix, budgets: PixelBudgets | None, *, twin_questions: bool) -> Any:
     from pixel_reasoner.sources.pixelworld2 import (
         ALL_FAMILIES as FAMILIES_2,
         PixelWorld2Source,
@@ -251,5 +256,6 @@ def _world2_source(mix: WorldMix, budgets: PixelBudgets | None) -> Any:
         count=mix.count,
         selection=Selection.ONE,
         overview_share=mix.overview_share,
+        twin_questions=twin_questions,
         **overview_sides(budgets),
     )

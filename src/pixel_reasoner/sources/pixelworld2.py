@@ -57,6 +57,8 @@ class PixelWorld2Source(Source):
     """heights of the evidence in overview pixels; None: all of the split"""
     twins: bool = True
     """whether both twins are asked"""
+    twin_questions: bool = False
+    """whether only the question is asked whose answer differs between the twins; the selection `own` always does so"""
     overview_px: PositiveInt = 192
     """side of a picture's overview"""
     frame_px: PositiveInt = 64
@@ -128,10 +130,10 @@ class PixelWorld2Source(Source):
         if not (folder / media_item.path).exists():
             write_media(scene, folder / media_item.path)
         questions = list(all_questions(scene, media_item))
-        if self.selection is not Selection.OWN:
+        if self.selection is not Selection.OWN and not self.twin_questions:
             rng = random.Random(f"seeds/{self.seed}/{scene.name}")
             rng.shuffle(questions)
-        yield from questions[: self.per_scene]
+        yield from questions[: 1 if self.twin_questions else self.per_scene]
 
     def scene(self, unit: Unit) -> Scene:
         """Return the scene of a unit."""

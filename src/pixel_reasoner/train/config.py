@@ -27,7 +27,7 @@ from pixel_reasoner.files import reason
 from pixel_reasoner.models.folder import BUNDLED_MODELS
 from pixel_reasoner.operations.registry import OperationSet
 from pixel_reasoner.schema.settings import DEFAULT_OPERATIONS
-from pixel_reasoner.scoring.rewards import RewardConfig
+from pixel_reasoner.scoring.rewards import DeltaBaseline, RewardConfig
 from pixel_reasoner.sources.pixelworld import WorldMix
 from pixel_reasoner.train.trl_limits import check_options
 from pixel_reasoner.train.vllm.options import VllmOptions, check_vllm
@@ -52,7 +52,10 @@ _RL_MANAGED = {
     "eval_strategy": "",
     "reward_weights": "",
 }
-_PLAIN = {"str": str, "Variant": str, "Update": str, "bool": bool, "int": int, "float": float}
+_PLAIN = {
+    **dict.fromkeys(("str", "Variant", "DeltaBaseline", "Update"), str),
+    **{"bool": bool, "int": int, "float": float},
+}
 SHARDINGS = ("fsdp2", "zero2", "zero3")
 _AT_LEAST = {
     "group_size": (2, ", since an advantage is a difference within a group"),
@@ -264,6 +267,7 @@ class RlRun:
                 raise _wrong(f"{name} without max_staleness", "both", "set one of them to 0")
         if self.probes and not self.operations:
             raise _wrong("operations with probes", "none", "name operations, or set probes to 0")
+        _check_baseline(self)
 
     def _check_batch_sizes(self) -> None:
         rollouts = self.questions_per_sync * self.group_size
@@ -399,6 +403,22 @@ def _check_lora(run: SftRun | RlRun) -> None:
 def _check_asking(run: SftRun | RlRun) -> None:
     if run.ask_every and not run.ask_count:
         raise _wrong("ask_count with ask_every", "none", "set ask_count, for example to 50")
+
+
+def _check_baseline(run: RlRun) -> None:
+    """Fail where the results of calls have no counterpart with other pixels."""
+    baseline = run.reward.delta_baseline
+    if baseline is DeltaBaseline.NONE:
+        return
+    more = sorted(set(run.operations) - set(DEFAULT_OPERATIONS))
+    if more:
+        names = " and ".join(DEFAULT_OPERATIONS)
+        fix = "remove the other operations, or set delta_baseline to none"
+        raise _wrong(f"only {names} with delta_baseline {baseline}", ", ".join(more), fix)
+    world = 2 if run.pixelworld is None else run.pixelworld.world
+    if baseline is DeltaBaseline.TWIN and world == 1:
+        fix = "set world = 2 under [pixelworld], or delta_baseline to elsewhere"
+        raise _wrong("PixelWorld 2 with delta_baseline twin", "world 1, which has no twins", fix)
 
 
 def _check_operations(names: tuple[str, ...]) -> None:

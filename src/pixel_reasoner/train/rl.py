@@ -47,7 +47,7 @@ from pixel_reasoner.schema.settings import (
     RolloutLimits,
     SamplingParams,
 )
-from pixel_reasoner.scoring.rewards import TraceReward
+from pixel_reasoner.scoring.rewards import DeltaBaseline, TraceReward
 from pixel_reasoner.sources.pixelworld import world_questions
 from pixel_reasoner.sources.question_files import read_questions
 from pixel_reasoner.sources.rows import SkippedRow
@@ -60,6 +60,7 @@ from pixel_reasoner.train.callbacks import (
     show_one_progress_line,
 )
 from pixel_reasoner.train.config import RlRun
+from pixel_reasoner.train.counterfactuals import check_twins
 from pixel_reasoner.train.folder import training_folder
 from pixel_reasoner.train.grpo import PixelReasonerTrainer
 from pixel_reasoner.train.reward_functions import load_reward
@@ -193,14 +194,18 @@ def load_questions(run: RlRun, budgets: PixelBudgets | None = None) -> list[Ques
 
     Raises:
         InputError: fewer questions than one policy sync needs.
+        UsageError: a question without a twin, if calls are compared with those on twins.
     """
     folder = Path(run.out) / "questions"
+    has_twins = run.reward.delta_baseline is DeltaBaseline.TWIN
     rows = [row for source in run.questions for row in read_questions(Path(source), folder)]
     dropped = [row for row in rows if isinstance(row, SkippedRow)]
     questions = [row for row in rows if isinstance(row, Question)]
     if run.pixelworld is not None:
         check_trained_world(run.model, run.pixelworld.world)
-        questions += world_questions(run.pixelworld, folder, budgets)
+        questions += world_questions(run.pixelworld, folder, budgets, twin_questions=has_twins)
+    if has_twins:
+        check_twins(questions)
     if dropped:
         with atomic_writer(Path(run.out) / "dropped.jsonl") as file:
             file.writelines(json.dumps(row._asdict()) + "\n" for row in dropped)

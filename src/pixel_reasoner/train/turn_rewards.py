@@ -3,8 +3,14 @@
 A frozen reader, the initial model of the run, reads the conversation up to each turn. The score of a turn is the mean
 log-probability of the tokens of the accepted answer, in the last finding of the question if it has one (`Evidence`): a
 small model that always describes what it sees before it answers says nothing without these words. A call is paid by the
-rise of the score from its turn to the next one, so aim is learned without annotated boxes. The payment reaches the tokens
-of the call alone: words and answers keep the advantage of the rollout.
+rise of the score, so aim is learned without annotated boxes. The payment reaches the tokens of the call alone: words and
+answers keep the advantage of the rollout.
+
+The rise is the score in the turn after the call, minus a baseline (`reward.delta_baseline`):
+
+    none        the score in the turn of the call. Any result may raise it, because the conversation now has one.
+    elsewhere   the score in the turn after the call if its result shows other pixels of equal size. A call is paid for
+    twin        what its own pixels say about the answer (`train.counterfactuals`). Without such pixels the rise is 0.
 
 Sources: the rise per turn follows IGPO (arXiv 2510.14967), the frozen reader that scores crops follows CropVLM
 (arXiv 2511.19820).
@@ -16,6 +22,7 @@ import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +32,7 @@ from pixel_reasoner.errors import UsageError
 from pixel_reasoner.schema.question import Question
 from pixel_reasoner.schema.trace import Text, Thought, ToolCall, Trace, Turn
 from pixel_reasoner.train import distributed
+from pixel_reasoner.train.counterfactuals import counterfactual_of
 from pixel_reasoner.train.rollouts.generator import GeneratedRollout
 from pixel_reasoner.train.samples import (
     CALL_ADVANTAGES,
@@ -37,6 +45,10 @@ MIN_SCORE = -7.0
 """lowest score: a thousandth per token. Differences between impossible answers are noise"""
 _MIN_SPREAD = 1e-3
 """standard deviation of the rises in a group below which no call gets an advantage"""
+
+
+_Key = tuple[int, int, bool]
+"""rollout, turn, and whether the pixels are counterfactual"""
 
 
 class TurnPlace(NamedTuple):
@@ -60,6 +72,8 @@ class CallAdvantages:
     def __init__(self, trainer: Any, weight: float) -> None:
         self.trainer, self.weight = trainer, weight
         self.reader, self._without_adapter = _frozen_reader(trainer)
+        baseline, twins = trainer.run.reward.delta_baseline, Path(trainer.run.out) / "twins"
+        self.counterfactual = counterfactual_of(baseline, twins)
         self.dialect = get_dialect(trainer.model_settings.dialect)
         self.tokenizer = trainer.processing_class.tokenizer
 
@@ -87,20 +101,40 @@ class CallAdvantages:
         self, rollouts: Sequence[GeneratedRollout], batch_size: int
     ) -> list[dict[int, float]]:
         """Return for each rollout: number of a turn with an executed call -> rise of the score."""
-        asked: list[tuple[int, int, TokenSequence]] = []
+        asked: dict[_Key, tuple[TokenSequence, Trace]] = {}
+        baselines: dict[tuple[int, int], _Key] = {}
+        """rollout and turn of a call -> what its score is compared with"""
         for number, rollout in enumerate(rollouts):
-            for turn, place in enumerate(turn_places(rollout.sequences)):
-                asked.append((number, turn, self._answer_at(rollout, place, turn)))
-        scores = self._scores([(one, rollouts[n].trace) for n, _, one in asked], batch_size)
-        by_turn = {(n, turn): score for (n, turn, _), score in zip(asked, scores, strict=True)}
-        return [
-            {
-                turn: by_turn[n, turn + 1] - by_turn[n, turn]
-                for turn, one in enumerate(rollout.trace.turns)
-                if one.has_executed_call and (n, turn + 1) in by_turn and (n, turn) in by_turn
-            }
-            for n, rollout in enumerate(rollouts)
-        ]
+            for turn in paid_turns(rollout):
+                after = self._answer_at(rollout, turn + 1)
+                asked[number, turn + 1, False] = after, rollout.trace
+                key = baselines[number, turn] = self._baseline_key(number, turn)
+                if self.counterfactual is None:
+                    asked[key] = self._answer_at(rollout, turn), rollout.trace
+                elif (other := self.counterfactual(rollout.trace, turn)) is not None:
+                    asked[key] = after, other
+        found = dict(zip(asked, self._scores(list(asked.values()), batch_size), strict=True))
+        rises: list[dict[int, float]] = [{} for _ in rollouts]
+        for (number, turn), key in baselines.items():
+            score = found[number, turn + 1, False]
+            rises[number][turn] = score - found.get(key, score)
+        self._log_missing(sum(key not in found for key in baselines.values()), len(baselines))
+        return rises
+
+    def _baseline_key(self, number: int, turn: int) -> _Key:
+        is_counterfactual = self.counterfactual is not None
+        return number, turn + is_counterfactual, is_counterfactual
+
+    def _log_missing(self, num_missing: int, num_calls: int) -> None:
+        """Log the share of calls without a counterfactual, over all processes."""
+        if self.counterfactual is None:
+            return
+        missing, count = (
+            distributed.gather_sum(one, self.trainer) for one in (num_missing, num_calls)
+        )
+        if count:
+            share = float(missing / count)
+            self.trainer._metrics["train"]["calls/without_baseline"].append(share)
 
     def _log(self, rises: list[float]) -> None:
         """Log the mean rise over all processes, which have different numbers of calls."""
@@ -108,9 +142,9 @@ class CallAdvantages:
         if count:
             self.trainer._metrics["train"]["calls/rise"].append(float(total / count))
 
-    def _answer_at(self, rollout: GeneratedRollout, place: TurnPlace, turn: int) -> TokenSequence:
+    def _answer_at(self, rollout: GeneratedRollout, turn: int) -> TokenSequence:
         """Return the accepted answer in place of a turn. Its loss mask covers the answer where it is said first."""
-        trace = rollout.trace
+        trace, place = rollout.trace, turn_places(rollout.sequences)[turn]
         draft = rollout.sequences[place.sequence]
         before, answer = encode_answer(trace.question, self.dialect, self.tokenizer)
         turn_draft = SequenceDraft(
@@ -181,6 +215,13 @@ def with_call_advantages(
         )
         for one, values in zip(sequences, advantages, strict=True)
     )
+
+
+def paid_turns(rollout: GeneratedRollout) -> list[int]:
+    """Return the numbers of the turns with an executed call whose result the model saw in another turn."""
+    num_turns = len(turn_places(rollout.sequences))
+    turns = enumerate(rollout.trace.turns)
+    return [number for number, one in turns if one.has_executed_call and number + 1 < num_turns]
 
 
 def turn_places(sequences: Sequence[SequenceDraft]) -> list[TurnPlace]:

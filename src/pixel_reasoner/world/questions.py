@@ -28,7 +28,7 @@ from pixel_reasoner.world.question_parts import (
     sorted_by_name as sorted_by_name,
     text_type,
 )
-from pixel_reasoner.world.scene import BANDS, COLORS, DIGITS, LETTERS, Family, Scene
+from pixel_reasoner.world.scene import BANDS, COLORS, DIGITS, LETTERS, Family, Item, Scene
 
 _BAND_NAMES = {"cards": "row of cards", "bars": "bar chart", "line": "line chart", "table": "table"}
 
@@ -64,6 +64,25 @@ def all_questions(scene: Scene, media_item: MediaItem) -> Iterator[Question]:
             needs_look=False,
             reasoning=one.reasoning,
         )
+
+
+ITEM_FAMILIES: tuple[Family, ...] = ("attribute", "infographic", "video")
+"""families in which each item has a question of its own"""
+
+
+def item_question(scene: Scene, media_item: MediaItem, item: Item) -> Question:
+    """Return the question about one item of a scene of `ITEM_FAMILIES`.
+
+    >>> from pixel_reasoner.world.scene import make_scene
+    >>> scene = make_scene("attribute", 7)
+    >>> question = item_question(scene, MediaItem(kind="image", path="x.png"), scene.items[0])
+    >>> question.evidence.subjects == (f"the {scene.items[0].name}",)
+    True
+    """
+    assert scene.family in ITEM_FAMILIES, "other families ask about several items"
+    subjects = (f"the {item.name}",)
+    asked = all_questions(scene, media_item)
+    return next(one for one in asked if one.evidence and one.evidence.subjects == subjects)
 
 
 # --- questions that need an operation ---

@@ -25,6 +25,8 @@ from pixel_reasoner.world.scene import DIGITS, NUM_FRAMES, Item
 from pixel_reasoner.world.v2.params import CLIPS, HELD_OUT_PX
 from pixel_reasoner.world.v2.scene import BLANK, Content, Scene, padded_box
 
+ITEM_FAMILIES = ("attribute", "where", "video")
+"""families in which each item has a question of its own"""
 NOTHING = "none"
 """answer where nothing is there"""
 _OR_NONE = f"Answer {NOTHING} if there is none."
@@ -66,6 +68,25 @@ def all_questions(scene: Scene, media_item: MediaItem) -> Iterator[Question]:
         if question.text not in names:  # a crowd contains equal names
             names.add(question.text)
             yield question.model_copy(update={"id": f"{question.id}-{len(names)}"})
+
+
+def item_question(scene: Scene, media_item: MediaItem, item: Item) -> Question:
+    """Return the question about one item of a scene of `ITEM_FAMILIES`.
+
+    >>> from pixel_reasoner.world.v2 import Params, make_scene
+    >>> scene = make_scene("where", 2, Params(size_px=1024, overview_px=192, evidence_px=3))
+    >>> media_item = MediaItem(kind="image", path="x.png")
+    >>> [item_question(scene, media_item, item).evidence.subjects for item in scene.items[:2]]
+    [('the green square',), ('the purple diamond',)]
+    """
+    assert scene.family in ITEM_FAMILIES, "other families ask about several items"
+    for question in all_questions(scene, media_item):
+        if question.evidence is not None and question.evidence.subjects == (f"the {item.name}",):
+            return question
+    # `all_questions` searches only for some of the characters.
+    draft = _search(scene.content, scene.rng("wording").choice(_WHERE), item.glyph)
+    question = _question(scene, media_item, draft)
+    return question.model_copy(update={"id": f"{question.id}-{item.color}-{item.shape}"})
 
 
 def _question(scene: Scene, media_item: MediaItem, draft: _Draft) -> Question:
@@ -182,30 +203,37 @@ def _count(content: Content, rng: random.Random) -> Iterator[_Draft]:
 
 def _where(content: Content, rng: random.Random) -> Iterator[_Draft]:
     """Yield the search for the character of the scene, then searches for others that are there."""
-    pattern = rng.choice(("Where is the shape with {}?", "Find the shape that carries {}."))
+    pattern = rng.choice(_WHERE)
     others = [item.glyph for item in content.items if item.glyph != content.wanted]
     for wanted in (content.wanted, *rng.sample(others, min(3, len(others)))):
-        text = (
-            f"{pattern.format(wanted)} Give its centre as x, y from 0 to 1. "
-            f"Answer {NOTHING} if no shape carries it."
-        )
-        places = [n for n, item in enumerate(content.items) if item.glyph == wanted]
-        if not places:
-            readings = [_finding(item.name, item) for item in content.items]
-            readings[-1] += f", so no shape carries {wanted}"
-            yield _Draft("where", text, NOTHING, content.items, tuple(readings), AnswerType.POINT)
-            continue
-        item = content.items[places[0]]
-        finding = f"{_finding(item.name, item)}, at {item.x:.2f}, {item.y:.2f}"
-        yield _Draft(
-            "where",
-            text,
-            f"{item.x:.2f}, {item.y:.2f}",
-            (item,),
-            (finding,),
-            AnswerType.POINT,
-            search=content.items[: places[0]],
-        )
+        yield _search(content, pattern, wanted)
+
+
+_WHERE = ("Where is the shape with {}?", "Find the shape that carries {}.")
+
+
+def _search(content: Content, pattern: str, wanted: str) -> _Draft:
+    """Return the search for a character."""
+    text = (
+        f"{pattern.format(wanted)} Give its centre as x, y from 0 to 1. "
+        f"Answer {NOTHING} if no shape carries it."
+    )
+    places = [n for n, item in enumerate(content.items) if item.glyph == wanted]
+    if not places:
+        readings = [_finding(item.name, item) for item in content.items]
+        readings[-1] += f", so no shape carries {wanted}"
+        return _Draft("where", text, NOTHING, content.items, tuple(readings), AnswerType.POINT)
+    item = content.items[places[0]]
+    finding = f"{_finding(item.name, item)}, at {item.x:.2f}, {item.y:.2f}"
+    return _Draft(
+        "where",
+        text,
+        f"{item.x:.2f}, {item.y:.2f}",
+        (item,),
+        (finding,),
+        AnswerType.POINT,
+        search=content.items[: places[0]],
+    )
 
 
 def _parts(content: Content, rng: random.Random) -> Iterator[_Draft]:
