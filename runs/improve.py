@@ -75,6 +75,7 @@ ARMS: Mapping[str, Options] = {
     "refill": {"refill": 2},
     "divisor": {"trl": {"scale_rewards": "none"}},
     "delta": {"reward": {"delta": 0.5}},
+    "delta elsewhere": {"reward": {"delta": 0.5, "delta_baseline": "elsewhere"}},
 }
 """name -> options that differ from `RUN`"""
 
