@@ -19,10 +19,8 @@ import io
 import json
 import math
 import os
-import shlex
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -34,6 +32,7 @@ from typing import Any, NamedTuple
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from rl_runs import Options, as_toml, call, merged
 from safetensors.torch import load_file, save_file
 
 from pixel_reasoner.files import atomic_writer, write_bytes, write_json
@@ -47,9 +46,11 @@ RESULTS = OUT / "results.json"
 CURVES = OUT / "curves.json"
 PAGE = ROOT / "docs" / "results.md"
 PICTURE = ROOT / "docs" / "curves-{}.png"
-COLORS = ("#0b6e99", "#c8553d", "#3d8b40", "#8e5ea2", "#b8860b", "#555555", "#d4569f", "#1b998b")
+COLORS = (
+    *("#0b6e99", "#c8553d", "#3d8b40", "#8e5ea2", "#b8860b", "#555555", "#d4569f", "#1b998b"),
+    *("#7a4419", "#5c80bc", "#99c24d"),
+)
 """line colors of the arms"""
-TOOL = Path(sys.executable).with_name("pixel-reasoner")
 SEEDS = (0, 1, 2)
 KINDS = ("needs_look", "overview")
 QUESTIONS = 200
@@ -57,13 +58,37 @@ QUESTIONS = 200
 STEPS = {"clumsy": 100, "good": 15}
 """gradient steps of 128 rollouts: a start whose looks fail takes longer to find out"""
 MORE_STEPS = 150
-REWARD: Mapping[str, float | bool] = {"N": 2, "ignored_refusal_is_wrong": True}
-"""what all arms are paid by, beside the defaults of `RewardConfig`
-
-Two looks are free, not one: two of the five families ask about two places. A call that is refused, and then a guess,
-is wrong: paid as a guess it is cheaper than a look, and the share of refused calls grows (`dev/LOG.md`).
-"""
 MIX = WorldMix(count=128, seed=800_000, overview_share=0.3)
+RUN: Options = {
+    "out": ".",
+    "questions_per_sync": 16,
+    "group_size": 8,
+    "minibatch": 128,
+    "rollouts_at_once": 128,
+    "max_new_tokens": 96,
+    "sample_every": 20,
+    "pixelworld": {
+        "count": MIX.count,
+        "seed": MIX.seed,
+        "overview_share": MIX.overview_share,
+    },
+    # Two operations are free, not one: two of the five families ask about two places. A call that is rejected, and then a
+    # guess, is wrong: rewarded as a guess it is cheaper than an operation, and the share of rejected calls grows (`dev/LOG.md`).
+    "reward": {"N": 2, "ignored_refusal_is_wrong": True},
+    "trl": {
+        "per_device_train_batch_size": 4,
+        "learning_rate": 2e-4,
+        "temperature": 0.8,
+        "lr_scheduler_type": "constant_with_warmup",
+        "warmup_steps": 10,
+        "scale_rewards": "group",
+        "max_completion_length": 1500,
+        "save_steps": 10,
+        "save_total_limit": 1,
+        "disable_tqdm": True,
+    },
+}
+"""run of all arms, beside the defaults of the paper"""
 DRAWN = {
     "rapr/needs_look": "RaPR, needs an operation",
     "rapr/overview": "RaPR, overview",
@@ -90,7 +115,8 @@ class Arm(NamedTuple):
     name: str
     model: str
     """name of a start, or `tiny`"""
-    reward: Mapping[str, float] | None
+    options: Options | None
+    """options that differ from `RUN`"""
     about: str
     goes_on: str = ""
     """the arm of the same start whose model it goes on from, seed by seed"""
@@ -113,8 +139,23 @@ ARMS = (
     Arm("clumsy", "warm start alone", "clumsy", None, "no RL"),
     Arm("clumsy", "full", "clumsy", {}, "the method"),
     Arm("clumsy", "full, longer", "clumsy", {}, f"{MORE_STEPS} more steps of the method", "full"),
-    Arm("clumsy", "no curiosity", "clumsy", {"alpha": 0.0}, "alpha = 0"),
-    Arm("clumsy", "no cost", "clumsy", {"beta": 0.0}, "beta = 0"),
+    Arm("clumsy", "no curiosity", "clumsy", {"reward": {"alpha": 0.0}}, "alpha = 0"),
+    Arm("clumsy", "no cost", "clumsy", {"reward": {"beta": 0.0}}, "beta = 0"),
+    Arm("clumsy", "no replay", "clumsy", {"replay": False}, "no selective sample replay"),
+    Arm(
+        "clumsy",
+        "constants of the paper",
+        "clumsy",
+        {"reward": {"N": 1, "ignored_refusal_is_wrong": False}},
+        "one operation is free, and a guess after a rejected call is right",
+    ),
+    Arm(
+        "clumsy",
+        "released code",
+        "clumsy",
+        {"reward": {"variant": "released_code"}},
+        "the formula of the upstream code",
+    ),
     Arm(
         "clumsy",
         "no corrections",
@@ -125,8 +166,8 @@ ARMS = (
     Arm("clumsy", "no warm start", "words", {}, "RL begins with the model that answers in words"),
     Arm("good", "warm start alone", "tiny", None, "no RL"),
     Arm("good", "full", "tiny", {}, "the method"),
-    Arm("good", "no curiosity", "tiny", {"alpha": 0.0}, "alpha = 0"),
-    Arm("good", "no cost", "tiny", {"beta": 0.0}, "beta = 0"),
+    Arm("good", "no curiosity", "tiny", {"reward": {"alpha": 0.0}}, "alpha = 0"),
+    Arm("good", "no cost", "tiny", {"reward": {"beta": 0.0}}, "beta = 0"),
 )
 
 
@@ -154,7 +195,7 @@ def jobs(only: Sequence[str] = (), seeds: Sequence[int] = SEEDS) -> list[Job]:
     """All arms and seeds, seed by seed; the start alone is greedy and has no seed."""
     chosen = [arm for arm in ARMS if not only or f"{arm.start}/{arm.name}" in only]
     return [
-        Job(arm, seed) for seed in seeds for arm in chosen if arm.reward is not None or not seed
+        Job(arm, seed) for seed in seeds for arm in chosen if arm.options is not None or not seed
     ]
 
 
@@ -194,9 +235,15 @@ def _make_start(name: str, folder: Path) -> None:
         return
     begin = warm_start(start.begin)
     traces = folder / "synth"
-    _call(folder, *f"synth pixelworld {start.synth} --workers 2".split(), "--out", str(traces))
+    call(
+        folder,
+        *f"synth pixelworld {start.synth} --workers 2".split(),
+        "--out",
+        str(traces),
+        threads=1,
+    )
     train = f"train tiny --from {begin} {start.train}".split()
-    _call(folder, *train, "--traces", str(traces), "--out", str(folder))
+    call(folder, *train, "--traces", str(traces), "--out", str(folder), threads=1)
 
 
 def keep_start(model: Path, kept: Path) -> None:
@@ -235,64 +282,40 @@ def _do(job: Job) -> Job:
         _shared(folder / name / "media", OUT / "media")
         asked = f"eval pixelworld --family all --split test --count {QUESTIONS} --batch-size 32"
         if not (folder / name / "summary.json").exists():
-            _call(folder, *asked.split(), "--model", model, "--out", str(folder / name), *more)
+            call(
+                folder,
+                *asked.split(),
+                "--model",
+                model,
+                "--out",
+                str(folder / name),
+                *more,
+                threads=1,
+            )
     return job
 
 
 def _tuned(job: Job) -> str:
     """The model of a job, trained if it is not yet."""
     folder, begin = job.folder, warm_start(job.arm.model)
-    if job.arm.reward is None:
+    if job.arm.options is None:
         return begin
     if job.before is not None:
         begin = _tuned(job.before)
     _shared(folder / "questions", OUT / "questions")
     write_run(job, begin, folder / "run.toml")
     if not _whole(folder / "model"):
-        _call(folder, "train", "rl", str(folder / "run.toml"))
+        call(folder, "train", "rl", str(folder / "run.toml"), threads=1)
     return str(folder / "model")
 
 
 def write_run(job: Job, model: str, path: Path) -> None:
     """The run of a job as `train rl` reads it."""
-    assert job.arm.reward is not None, "the start alone is not trained"
-    reward = "".join(
-        f"{name} = {json.dumps(value)}\n" for name, value in {**REWARD, **job.arm.reward}.items()
-    )
-    text = f"""\
-# {job.arm.start}/{job.arm.name}: {job.arm.about}
-model = "{model}"
-out = "."
-questions_per_sync = 16
-group_size = 8
-minibatch = 128
-rollouts_at_once = 128
-max_new_tokens = 96
-sample_every = 20
-
-[pixelworld]
-count = {MIX.count}
-seed = {MIX.seed}
-overview_share = {MIX.overview_share}
-
-[reward]
-{reward}
-[trl]
-seed = {job.seed}
-per_device_train_batch_size = 4
-max_steps = {job.arm.steps}
-learning_rate = 2e-4
-temperature = 0.8
-lr_scheduler_type = "constant_with_warmup"
-warmup_steps = 10
-scale_rewards = "group"
-max_completion_length = 1500
-save_steps = 10
-save_total_limit = 1
-disable_tqdm = true
-"""
+    assert job.arm.options is not None, "the start alone is not trained"
+    options = merged({"model": model, **RUN}, job.arm.options)
+    options["trl"] |= {"seed": job.seed, "max_steps": job.arm.steps}
     with atomic_writer(path) as file:
-        file.write(text)
+        file.write(f"# {job.arm.start}/{job.arm.name}: {job.arm.about}\n{as_toml(options)}")
 
 
 def _shared(link: Path, target: Path) -> None:
@@ -301,25 +324,6 @@ def _shared(link: Path, target: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.exists():
         link.symlink_to(os.path.relpath(target, link.parent))
-
-
-def _call(folder: Path, *arguments: str) -> None:
-    """A command of ours on one core; what it says goes to a log beside its results."""
-    folder.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    with (folder / "log.txt").open("a", encoding="utf-8") as log:
-        log.write(f"$ pixel-reasoner {shlex.join(arguments)}\n")
-        log.flush()
-        done = subprocess.run(
-            [TOOL, *arguments],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            check=False,
-        )
-        log.write(f"# {time.monotonic() - started:.0f} s\n")
-    if done.returncode:
-        sys.exit(f"pixel-reasoner {shlex.join(arguments)} failed: see {folder / 'log.txt'}")
 
 
 def collect() -> None:
@@ -333,7 +337,7 @@ def collect() -> None:
         with_, without = (json.loads(path.read_text(encoding="utf-8")) for path in summaries)
         here.add(_key(_named(job)))
         rows += _rows(job, with_["by_family"], without["by_family"])
-        if job.arm.reward is not None:
+        if job.arm.options is not None:
             # a run that was gone on with has rows of its summaries between its steps
             log = [row for row in read_log(job.folder) if "rapr" in row]
             points = {name: [row.get(name) for row in log] for name in DRAWN}
@@ -501,7 +505,7 @@ def _draw(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     figure = Figure(figsize=(10, 6), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True, sharey=True).flat
     for axes, (name, title) in zip(panels, DRAWN.items(), strict=True):
-        for color, (arm, curves) in zip(COLORS, arms.items(), strict=False):
+        for color, (arm, curves) in zip(COLORS[: len(arms)], arms.items(), strict=True):
             lines = [smoothed([value or 0.0 for value in curve[name]], 0.15) for curve in curves]
             first = STEPS[curves[0]["start"]] if arm in _GOING_ON else 0
             steps = range(first + 1, first + len(lines[0]) + 1)

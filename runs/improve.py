@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from rl_runs import Options, as_toml, call, merged
 
 from pixel_reasoner.evals.intervals import interval
 from pixel_reasoner.evals.stats import get_category, is_correct, num_executed
@@ -30,7 +29,6 @@ from pixel_reasoner.schema.trace import load_traces
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "runs" / "improve"
 RESULTS = OUT / "results.json"
-TOOL = Path(sys.executable).with_name("pixel-reasoner")
 SEEDS = (0, 1, 2)
 QUESTIONS = 600
 """of the test split, for each family"""
@@ -40,7 +38,6 @@ START = "start"
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
 """Student's t for a 95 % interval, by the number of seeds"""
 
-Options = Mapping[str, Any]
 RUN: Options = {
     "questions_per_sync": 64,
     "group_size": 8,
@@ -80,31 +77,6 @@ ARMS: Mapping[str, Options] = {
 """name -> options that differ from `RUN`"""
 
 
-def merged(base: Options, changes: Options) -> dict[str, Any]:
-    """Return options with changes, table by table.
-
-    >>> merged({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 4}})
-    {'a': 1, 'b': {'c': 4, 'd': 3}}
-    """
-    both = dict(base)
-    for name, value in changes.items():
-        both[name] = merged(base[name], value) if isinstance(value, Mapping) else value
-    return both
-
-
-def as_toml(options: Options) -> str:
-    """Return options as TOML, plain values first.
-
-    >>> as_toml({"b": {"c": "x"}, "a": True}).split()
-    ['a', '=', 'true', '[b]', 'c', '=', '"x"']
-    """
-    lines = [f"{k} = {json.dumps(v)}" for k, v in options.items() if not isinstance(v, Mapping)]
-    for name, table in options.items():
-        if isinstance(table, Mapping):
-            lines += ["", f"[{name}]", as_toml(table).rstrip()]
-    return "\n".join(lines) + "\n"
-
-
 # --- running ---
 
 
@@ -133,7 +105,7 @@ def _train(folder: Path, arm: str, seed: int, model: str) -> str:
     with atomic_writer(folder / "run.toml") as file:
         file.write(as_toml({"model": model, "out": ".", **options}))
     if not (folder / "model" / "pixel_reasoner.json").exists():
-        _call(folder, "train", "rl", str(folder / "run.toml"))
+        call(folder, "train", "rl", str(folder / "run.toml"))
     return str(folder / "model")
 
 
@@ -144,7 +116,7 @@ def _ask(folder: Path, arm: str, seed: int, model: str) -> Iterator[dict[str, An
         asked = f"eval pixelworld --family all --split test --count {QUESTIONS}"
         if not (out / "summary.json").exists():
             command = [*asked.split(), "--batch-size", "64", "--model", model, "--out", str(out)]
-            _call(folder, *command, "--media", str(OUT / "media"), *options)
+            call(folder, *command, "--media", str(OUT / "media"), *options)
         grades: dict[tuple[str, str], list[tuple[str, bool, bool]]] = {}
         for trace in load_traces(out / "traces.jsonl"):
             question = trace.question
@@ -161,19 +133,6 @@ def _ask(folder: Path, arm: str, seed: int, model: str) -> Iterator[dict[str, An
                 "grades": "".join(str(int(correct)) for _, correct, _ in rows),
                 "rapr": round(statistics.fmean(used for *_, used in rows), 4),
             }
-
-
-def _call(folder: Path, *arguments: str) -> None:
-    """Run a command of the package. Its output goes to a log next to its results."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("a", encoding="utf-8") as log:
-        log.write(f"$ pixel-reasoner {shlex.join(arguments)}\n")
-        log.flush()
-        done = subprocess.run(
-            [TOOL, *arguments], stdout=log, stderr=subprocess.STDOUT, env=os.environ, check=False
-        )
-    if done.returncode:
-        sys.exit(f"pixel-reasoner {shlex.join(arguments)} failed: see {folder / 'log.txt'}")
 
 
 def results() -> list[dict[str, Any]]:

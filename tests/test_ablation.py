@@ -5,15 +5,20 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import tomllib
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, strategies as st
 from PIL import Image
+from rl_runs import as_toml, merged
 from safetensors.torch import load_file
 
 from pixel_reasoner.models.folder import folder_settings, model_folder
+from pixel_reasoner.scoring.rewards import RewardConfig, Variant
 from pixel_reasoner.train.batch_sizes import batch_sizes
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.trl_config import trl_config
@@ -22,6 +27,10 @@ ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("ablation", ROOT / "runs" / "ablation.py")
 ablation = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(ablation)
+
+VALUES = st.one_of(st.integers(), st.booleans(), st.text('abc "\\'), st.floats(-1e6, 1e6))
+TABLES = st.dictionaries(st.sampled_from(["c", "d"]), VALUES, min_size=1)
+OPTIONS = st.fixed_dictionaries({}, optional={"a": VALUES, "b": VALUES, "table": TABLES})
 
 METRICS = {
     "accuracy": 0.8,
@@ -59,7 +68,7 @@ def test_every_job_has_its_own_folder_and_a_valid_run_file(place, tmp_path):
     jobs = ablation.jobs()
     assert len({job.folder for job in jobs}) == len(jobs)
     for job in jobs:
-        if job.arm.reward is None:
+        if job.arm.options is None:
             continue
         path = job.folder / "run.toml"
         ablation.write_run(job, "tiny", path)
@@ -71,21 +80,39 @@ def test_every_job_has_its_own_folder_and_a_valid_run_file(place, tmp_path):
 
 
 def test_each_arm_differs_from_the_method_in_one_setting(place, tmp_path):
-    def text(name: str) -> str:
+    def read(name: str) -> RlRun:
         (job,) = [j for j in ablation.jobs([f"clumsy/{name}"]) if j.seed == 0]
         ablation.write_run(job, "tiny", tmp_path / "run.toml")
-        return "\n".join((tmp_path / "run.toml").read_text().splitlines()[1:])
+        return RlRun.read(tmp_path / "run.toml")
 
-    full = text("full")
-    paid = "ignored_refusal_is_wrong = true\n"
-    assert paid in full
-    assert text("no curiosity") == full.replace(paid, f"{paid}alpha = 0.0\n")
-    assert text("no cost") == full.replace(paid, f"{paid}beta = 0.0\n")
-    assert text("no corrections") == full
+    full = read("full")
+    assert full.reward == RewardConfig(N=2, ignored_refusal_is_wrong=True)
+    assert read("no curiosity") == replace(full, reward=replace(full.reward, alpha=0.0))
+    assert read("no cost") == replace(full, reward=replace(full.reward, beta=0.0))
+    assert read("released code") == replace(
+        full, reward=replace(full.reward, variant=Variant.RELEASED_CODE)
+    )
+    assert read("constants of the paper") == replace(full, reward=RewardConfig())
+    assert read("no replay") == replace(full, replay=False)
+    assert read("no corrections") == full
     arms = {arm.name: arm for arm in ablation.ARMS if arm.start == "clumsy"}
     corrections, clumsy = (ablation.STARTS[arms[n].model] for n in ("no corrections", "full"))
     assert corrections == clumsy._replace(synth=f"{clumsy.synth} --no-mistakes")
     assert arms["no warm start"].model == clumsy.begin
+
+
+@given(options=OPTIONS, changes=OPTIONS)
+def test_merged_options_are_the_changes_and_else_the_options(options, changes):
+    before = deepcopy(options)
+    both = merged(options, changes)
+    for name in ("a", "b"):
+        expected = changes.get(name, options.get(name))
+        assert both.get(name) == expected
+    table = {**options.get("table", {}), **changes.get("table", {})}
+    assert both.get("table", {}) == table
+    both.setdefault("table", {})["new"] = 1
+    assert options == before
+    assert tomllib.loads(as_toml(both)) == both
 
 
 def test_a_page_contains_the_results_of_finished_jobs(place):
@@ -143,12 +170,12 @@ def test_results_of_jobs_from_another_machine_are_kept_and_not_computed_again(pl
 def test_a_longer_run_starts_from_the_model_of_the_shorter_one(place, monkeypatch):
     called = []
 
-    def call(folder, *arguments):
+    def call(folder, *arguments, threads):
         called.append(folder.name)
         (folder / "model").mkdir()
         (folder / "model" / "pixel_reasoner.json").touch()
 
-    monkeypatch.setattr(ablation, "_call", call)
+    monkeypatch.setattr(ablation, "call", call)
     monkeypatch.setattr(ablation, "warm_start", lambda name: name)
     (job,) = ablation.jobs(["clumsy/full, longer"], seeds=[1])
     ablation._tuned(job)
