@@ -30,6 +30,7 @@ from pixel_reasoner.tiny.labels import (
     sparse_labels,
 )
 from pixel_reasoner.tiny.scene_cache import SceneCache
+from pixel_reasoner.tiny.version_cache import drawn_crowd
 from pixel_reasoner.tiny.views import NUM_RANDOM_CROPS, View
 from pixel_reasoner.world.fonts import ink_on, scaled_font
 from pixel_reasoner.world.scene import COLORS, DIGITS, FONTS, NUM_FRAMES, WORDS
@@ -47,13 +48,18 @@ Batch = dict[str, list[LabelledPicture]]
 
 
 def characters_batch(_: Callable[[], SceneCache], rng: random.Random) -> Batch:
-    """Return a batch of the first stage: small characters alone. It needs no scenes."""
-    return {"text": [_scattered_characters(rng, SMALLEST_PX, 20) for _ in range(40)]}
+    """Return a batch of the first stage: small characters, half of them on shapes. It needs no cache."""
+    scattered = [_scattered_characters(rng, SMALLEST_PX, 20) for _ in range(20)]
+    return {"text": scattered, "crowds": _crowds(rng, 20)}
 
 
 def print_batch(_: Callable[[], SceneCache], rng: random.Random) -> Batch:
     """Return a batch of the second stage: characters of every height, words and numbers."""
-    return {"text": _text(rng, 27, 13)}
+    return {"text": _text(rng, 17, 13), "crowds": _crowds(rng, 10)}
+
+
+def _crowds(rng: random.Random, count: int) -> list[LabelledPicture]:
+    return [label_view(drawn_crowd(rng)) for _ in range(count)]
 
 
 def views_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
@@ -65,7 +71,7 @@ def views_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
         "frames": _frames(cache, rng),
     }
     labelled = {name: [label_view(view) for view in some] for name, some in groups.items()}
-    return labelled | {"text": _text(rng, 8, 4)}
+    return labelled | {"text": _text(rng, 8, 4), "crowds": _crowds(rng, 8)}
 
 
 def _text(rng: random.Random, characters: int, words: int) -> list[LabelledPicture]:
@@ -77,7 +83,7 @@ def _pictures(cache: SceneCache, rng: random.Random) -> list[View]:
     """Return overviews of pictures, crowds and pages."""
     pictures, versions = cache.scenes["attribute"], cache.versions
     views = [versions.picture(rng) for _ in range(16)]
-    views += [versions.crowd(rng) for _ in range(5)]
+    views += [versions.crowd(rng) for _ in range(4)]
     views += [cache.picture(rng.randrange(len(pictures))) for _ in range(5)]
     return views + [_page(cache, rng) for _ in range(4)]
 

@@ -55,6 +55,7 @@ PICTURE_FAMILIES = ("attribute", "relation", "count", "where", "parts")
 CLIP_FAMILIES = ("video", "moments")
 CROWD_HEIGHTS = (4, 5, 6, 6, 7, 8, 10, 12)
 """heights of the characters of crowds; the smallest legible one twice, because it is the hardest"""
+SMALLEST_LEGIBLE_PX = 6
 CROWD_SIDE = 6
 """shapes per row and column of a crowd"""
 NUM_CROWD_CROPS = 6
@@ -134,8 +135,13 @@ class VersionCache:
         return View(pixels, scene, WHOLE, _selected(scene)[nth])
 
 
-def make_crowd(seed: int) -> Scene:
+def make_crowd(seed: int, heights: Sequence[int] = CROWD_HEIGHTS, scale: int = 0) -> Scene:
     """Return a picture that is full of shapes with characters.
+
+    Args:
+        seed: number of the picture.
+        heights: of its characters in the overview, one of these.
+        scale: side of the canvas in sides of the overview; 0: as in an evaluation.
 
     >>> len(make_crowd(3).items)
     36
@@ -157,11 +163,17 @@ def make_crowd(seed: int) -> Scene:
     shift_x, shift_y = (rng.uniform(-0.5, 0.5) / CROWD_SIDE for _ in range(2))
     shifted = (item._replace(x=item.x + shift_x, y=item.y + shift_y) for item in items)
     params = Params(
-        size_px=default_size_px("attribute", PICTURE_PX),
+        size_px=scale * PICTURE_PX or default_size_px("attribute", PICTURE_PX),
         overview_px=PICTURE_PX,
-        evidence_px=rng.choice(CROWD_HEIGHTS),
+        evidence_px=rng.choice(heights),
     )
     return Scene("attribute", seed, "a", params, Content(tuple(shifted), ()))
+
+
+def drawn_crowd(rng: random.Random) -> View:
+    """Return the overview of a new crowd with legible characters, drawn at once on a small canvas."""
+    scene = make_crowd(rng.randrange(10**9), range(SMALLEST_LEGIBLE_PX, 17), scale=3)
+    return View(pixels_of(draw_picture(scene), WHOLE, PICTURE_PX), scene, WHOLE)
 
 
 def _version(families: Sequence[str], seed: int) -> Scene:
