@@ -1,11 +1,12 @@
 """Training batches of the vision tower. Each is a function of the random generator alone.
 
 Character recognition needs far more examples than localisation, and a view contains few characters. So the first stages
-draw pictures that are full of text, which take a few hundred steps to read, and the last adds views of both worlds:
+draw pictures that are full of text, which take a few hundred steps to read, and the others add views of both worlds:
 
     characters   small characters alone: with words and large ones, a tower begins to read three times later
     print        characters of every height, words and numbers
     views        overviews, results of operations, crops of any size, frames; and text, against forgetting
+    crowds       half of that, and new pictures full of shapes with small characters, the hardest of all
 """
 
 from __future__ import annotations
@@ -48,22 +49,17 @@ Batch = dict[str, list[LabelledPicture]]
 
 
 def characters_batch(_: Callable[[], SceneCache], rng: random.Random) -> Batch:
-    """Return a batch of the first stage: small characters, half of them on shapes. It needs no cache."""
-    scattered = [_scattered_characters(rng, SMALLEST_PX, 20) for _ in range(20)]
-    return {"text": scattered, "crowds": _crowds(rng, 20)}
+    """Return a batch of the first stage: small characters alone. It needs no scenes."""
+    return {"text": [_scattered_characters(rng, SMALLEST_PX, 20) for _ in range(40)]}
 
 
 def print_batch(_: Callable[[], SceneCache], rng: random.Random) -> Batch:
     """Return a batch of the second stage: characters of every height, words and numbers."""
-    return {"text": _text(rng, 17, 13), "crowds": _crowds(rng, 10)}
-
-
-def _crowds(rng: random.Random, count: int) -> list[LabelledPicture]:
-    return [label_view(drawn_crowd(rng)) for _ in range(count)]
+    return {"text": _text(rng, 27, 13)}
 
 
 def views_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
-    """Return a batch of the last stage: views of both worlds, and text."""
+    """Return a batch of the third stage: views of both worlds, and text."""
     cache = views()
     groups = {
         "pictures": _pictures(cache, rng),
@@ -71,7 +67,13 @@ def views_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
         "frames": _frames(cache, rng),
     }
     labelled = {name: [label_view(view) for view in some] for name, some in groups.items()}
-    return labelled | {"text": _text(rng, 8, 4), "crowds": _crowds(rng, 8)}
+    return labelled | {"text": _text(rng, 8, 4)}
+
+
+def crowds_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
+    """Return a batch of the last stage: half of one of the stage before, and crowds that no other step has."""
+    halves = {name: some[::2] for name, some in views_batch(views, rng).items()}
+    return halves | {"crowds": [label_view(drawn_crowd(rng)) for _ in range(20)]}
 
 
 def _text(rng: random.Random, characters: int, words: int) -> list[LabelledPicture]:
@@ -83,7 +85,7 @@ def _pictures(cache: SceneCache, rng: random.Random) -> list[View]:
     """Return overviews of pictures, crowds and pages."""
     pictures, versions = cache.scenes["attribute"], cache.versions
     views = [versions.picture(rng) for _ in range(16)]
-    views += [versions.crowd(rng) for _ in range(4)]
+    views += [versions.crowd(rng) for _ in range(5)]
     views += [cache.picture(rng.randrange(len(pictures))) for _ in range(5)]
     return views + [_page(cache, rng) for _ in range(4)]
 
@@ -124,6 +126,7 @@ TOWER_STAGES = (
     TowerStage("characters", 700, characters_batch),
     TowerStage("print", 800, print_batch),
     TowerStage("views", 3000, views_batch),
+    TowerStage("crowds", 1500, crowds_batch),
 )
 
 

@@ -1,7 +1,7 @@
-"""Training of the bundled model from scratch: scene caches and four stages.
+"""Training of the bundled model from scratch: scene caches and five stages.
 
-    characters, print, views   vision tower against dense labels, for text, then for both worlds   (`batches`, `tower`)
-    reason                     language model on synthesized traces, over cached visual tokens     (`examples`, `language`)
+    characters, print, views, crowds   vision tower against dense labels, for text, then for both worlds   (`batches`, `tower`)
+    reason                             language model on synthesized traces, over cached visual tokens     (`examples`, `language`)
 
 Every stage resumes after a kill, and a finished stage is skipped. Validation runs the model on rendered files and
 measures
