@@ -27,10 +27,11 @@ KEPT = Path(__file__).with_name("tower.safetensors")
 
 
 def keep(folder: Path) -> None:
-    """Write the weights of the last vision stage of a folder to `tower.safetensors`."""
+    """Write the weights of the latest vision stage of a folder to `tower.safetensors`."""
     import torch
 
-    state = torch.load(folder / f"{TOWER_STAGES[-1].name}.pt", weights_only=True)
+    paths = [folder / f"{stage.name}.pt" for stage in TOWER_STAGES]
+    state = torch.load([path for path in paths if path.exists()][-1], weights_only=True)
     weights = {
         name: value.half().contiguous() for name, value in state["modules"]["visual"].items()
     }
