@@ -231,12 +231,38 @@ def test_a_rollout_about_several_items_has_a_reason(tmp_path):
     assert dropped(tmp_path, trace) == "other_family"
 
 
+def test_a_rollout_that_shows_all_items_is_kept(tmp_path):
+    scene = make_scene("relation", 0)
+    item = build_media_item1(scene)
+    question = next(q for q in questions1.all_questions(scene, item) if q.needs_look)
+    calls = [zoom(around(box)) for box in question.evidence.boxes]
+    assert len(calls) > 1
+    for count, said, expected in (
+        (len(calls), question.answer[0], "kept"),
+        (len(calls), "nothing", "wrong_answer"),
+        (1, question.answer[0], "other_family"),
+    ):
+        folder = tmp_path / f"{count} {said}"
+        turns = *calls[:count], answer(said)
+        trace = rollout(folder / "rollouts", question, write_media, scene, *turns)
+        if expected != "kept":
+            assert dropped(folder, trace) == expected
+            continue
+        run_on(folder, [trace])
+        (kept,) = load_traces(folder / "out" / "traces.jsonl")
+        assert kept.turns == trace.turns
+
+
 def test_a_question_that_the_overview_answers_has_a_reason(tmp_path):
     scene, module, item, write = scene_of(1, "attribute", 0)
     question = next(q for q in module.all_questions(scene, item) if q.needs_look is False)
     turns = zoom(around(scene.items[0].box)), answer("1")
     trace = rollout(tmp_path / "rollouts", question, write, scene, *turns)
-    assert dropped(tmp_path, trace) == "needs_no_operation"
+    assert dropped(tmp_path, trace) == "needless_call"
+    right = rollout(tmp_path / "right", question, write, scene, answer(question.answer[0]))
+    run_on(tmp_path / "right", [right])
+    (kept,) = load_traces(tmp_path / "right" / "out" / "traces.jsonl")
+    assert kept.turns == right.turns
 
 
 def test_a_selection_of_some_of_the_frames_is_no_miss(tmp_path):

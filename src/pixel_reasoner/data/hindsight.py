@@ -4,7 +4,8 @@ A clumsy call misses the item of its question. Where its crop contains another i
 that item makes the call right. The generator of PixelWorld knows all items, so it asks this question.
 
     hindsight   the question about the item in the crop, the recorded call, its result, the right answer
-    kept        a rollout whose first call shows the item of its question, and whose answer is right, unchanged
+    kept        a rollout with the right answer, unchanged: its first call shows the item of its question; if the question is
+                about several, its calls show all; if the overview answers it, there is no call
 
 Each question occurs once, in the first rollout that gives it. Every trace passes `data.check`.
 
@@ -26,6 +27,7 @@ from pixel_reasoner.data.regions import ExpertConfig, NoTrace
 from pixel_reasoner.data.trace_writer import TraceWriter
 from pixel_reasoner.data.unit_files import PARTIAL_TRACES, UnitResult
 from pixel_reasoner.data.wording import describe_place, fill_template
+from pixel_reasoner.evals.stats import num_executed
 from pixel_reasoner.media.cache import MediaCache
 from pixel_reasoner.operations.frames import select_frames
 from pixel_reasoner.operations.zoom import zoom_in
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
 HINDSIGHT, KEPT = "hindsight", "kept"
 """kinds of traces"""
-VERSION = 1
+VERSION = 2
 """incremented when a rollout gives another trace"""
 LEGIBLE_PX = 8.0
 """default height in pixels of a legible character in a crop; expert crops of the smallest evidence have 9"""
@@ -114,21 +116,21 @@ class HindsightWriter:
         """Return the scene of a rollout, its trace with relative media paths, and the kind of the trace."""
         assert settings.hindsight is not None, "the run is one on rollouts"
         _check_format(trace, settings)
-        result = first_result(trace)
         scene = recorded_scene(trace)
-        if _shows_asked_item(trace, result):
+        miss = _first_miss(trace, scene)
+        if miss is None:
             _check_kept(trace, settings.hindsight)
             question, kind = scene.question, KEPT
         else:
-            question = best_item(scene, result, settings.hindsight.legible_px).question
+            question = best_item(scene, miss, settings.hindsight.legible_px).question
             kind = HINDSIGHT
         if question.id in known:
             raise NoTrace("known_question", question.id)
         asked = with_media_root(question, self._media_root(scene, folder))
-        if kind == KEPT:
+        if miss is None:
             written = trace.model_copy(update={"question": asked})
         else:
-            written = self._written(asked, result, settings.expert)
+            written = self._written(asked, miss, settings.expert)
         for problem in find_problems(written, contexts=self.contexts):
             raise NoTrace(f"check_{problem.check}", problem.detail)
         return scene, written.model_copy(update={"question": question}), kind
@@ -204,6 +206,25 @@ def _check_format(trace: Trace, settings: SynthSettings) -> None:
         raise NoTrace("other_format", "other operations than the first")
 
 
+def _first_miss(trace: Trace, scene: RecordedScene) -> FirstResult | None:
+    """Return the first executed call, if it shows another item than the one asked about. Else the rollout may be kept.
+
+    Raises:
+        NoTrace: no executed call; or a question about several items, not all of which were shown; or a call although the
+            overview answers the question.
+    """
+    if trace.question.needs_look is False:
+        if num_executed(trace):
+            raise NoTrace("needless_call", "the overview answers the question")
+        return None
+    result = first_result(trace)
+    if not scene.items:
+        if not evidence_hit(trace):
+            raise NoTrace("other_family", "a question about several items; not all were shown")
+        return None
+    return None if _shows_asked_item(trace, result) else result
+
+
 def _shows_asked_item(trace: Trace, result: FirstResult) -> bool:
     """Return whether a call shows what its question asks about.
 
@@ -221,11 +242,11 @@ def _shows_asked_item(trace: Trace, result: FirstResult) -> bool:
 
 
 def _check_kept(trace: Trace, settings: HindsightSettings) -> None:
-    """Fail on a rollout with a right first call that is not kept."""
+    """Fail on a rollout with right calls that is not kept."""
     if not is_right(trace):
-        raise NoTrace("wrong_answer", f"the call is right, the answer {trace.answer!r} is not")
+        raise NoTrace("wrong_answer", f"the calls are right, the answer {trace.answer!r} is not")
     if not settings.keep_hits:
-        raise NoTrace("hit", "the call and the answer are right")
+        raise NoTrace("hit", "calls and answer are right")
 
 
 # --- items ---
