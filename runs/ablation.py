@@ -134,6 +134,8 @@ STARTS = {
     "words": Start("tiny", _SYNTH, "--words 0.9 --steps 150"),
     "clumsy": Start("words", _SYNTH, _FEW),
     "clumsy-no-corrections": Start("words", f"{_SYNTH} --no-mistakes", _FEW),
+    # Answers half of the questions at once, whatever the height of the evidence: the start of `runs/studies.py run when`.
+    "by-chance": Start("tiny", f"{_SYNTH} --world 2", "--words 0.5 --steps 60"),
 }
 ARMS = (
     Arm("clumsy", "warm start alone", "clumsy", None, "no RL"),

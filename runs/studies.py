@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ablation import warm_start
 from rl_runs import Options, as_toml, call, merged
 
 from pixel_reasoner.evals.intervals import interval
@@ -61,7 +62,7 @@ class Study(NamedTuple):
     """A start, runs from it, and the questions that all answer."""
 
     model: str
-    """default start"""
+    """default start, a name of `ablation.STARTS` or `tiny`"""
     run: Options
     """options of all runs"""
     arms: Mapping[str, Sequence[Options]]
@@ -108,7 +109,7 @@ IMPROVE = Study(
     },
 )
 AIM = Study(
-    str(ROOT / "runs" / "ablation" / "starts" / "clumsy" / "start"),
+    "clumsy",
     {
         "questions_per_sync": 16,
         "group_size": 8,
@@ -136,7 +137,7 @@ AIM = Study(
     {"greedy": "--family all --count 500"},
 )
 WHEN = Study(
-    str(ROOT / "runs" / "ablation" / "starts" / "by-chance" / "start"),
+    "by-chance",
     {
         "questions_per_sync": 32,
         "group_size": 8,
@@ -378,7 +379,8 @@ def main() -> None:
         known = ", ".join(study.arms)
         parser.error(f"no such arm: {', '.join(sorted(unknown))}; choose from {known}")
     if asked.do == "run":
-        run(asked.study, asked.arms or list(study.arms), asked.seeds, asked.model or study.model)
+        model = asked.model or warm_start(study.model)
+        run(asked.study, asked.arms or list(study.arms), asked.seeds, model)
     else:
         show(asked.study)
 
