@@ -1,6 +1,6 @@
 """What a vision tower reads, from its probes: new scenes, by kind of view and height of the characters in the view.
 
-    python dev/tower/measure.py runs/tiny views [--scenes 200]
+    python benchmarks/tower_reading.py runs/tiny views [--scenes 200]
 
 Loads the checkpoint of a stage. Prints the share of characters, words and numbers that are read, and of items whose
 legibility is right. Seeds of the scenes are beyond those of training.
@@ -92,6 +92,7 @@ def _named(kind: str, view: View) -> str:
 
 
 def main() -> None:
+    """Print what the tower reads."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("stage")
