@@ -22,7 +22,7 @@ class TinyConfig:
     traces: Path | tuple[Path, ...] = Path("runs/tiny/synth")
     """folders of `pixel-reasoner synth pixelworld`, written for the bundled model; for example one of each world"""
     out: Path = Path("runs/tiny")
-    """folder of the scene cache (14 GB), checkpoints, logs (`STAGE.jsonl`) and the model"""
+    """folder of the scene caches (17 GB), checkpoints, logs (`STAGE.jsonl`) and the model"""
     tower: str = ""
     """`tiny` or a model folder; its vision tower and tokenizer are reused, and only the language model is trained"""
     start: str = ""

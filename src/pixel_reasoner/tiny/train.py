@@ -50,9 +50,9 @@ from pixel_reasoner.tiny.validate import pointing_accuracy, validate
 from pixel_reasoner.tiny.version_cache import VersionCache
 from pixel_reasoner.world import Family
 
-NUM_SCENES: dict[Family, int] = {"attribute": 12_000, "infographic": 4_000, "video": 4_000}
+NUM_SCENES: dict[Family, int] = {"attribute": 5_000, "infographic": 4_000, "video": 2_500}
 """number of scenes in the cache"""
-NUM_VERSIONS = {"pictures": 8_000, "crowds": 3_000, "clips": 3_000}
+NUM_VERSIONS = {"pictures": 8_000, "crowds": 3_000, "clips": 2_500}
 """number of scenes of PixelWorld 2 in their cache"""
 MIN_SCENES = 24
 NUM_VALIDATION_SCENES = 100
