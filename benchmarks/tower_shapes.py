@@ -64,7 +64,7 @@ def train(shape: str, steps: int, lr: float) -> None:
     visual, processor = build_tower(*map(int, shape.split("x")))
     probes = {name: Probes(128) for name in ("final", "early")}
     modules = {"visual": visual, **probes}
-    stage = Stage(name="shape", steps=steps, lr=lr, warmup=50, muon=True)
+    stage = Stage(name="shape", steps=steps, lr=lr, warmup=50)
     optimizers = _optimizers(stage, modules)
     parameters = [p for module in modules.values() for p in module.parameters()]
     print(shape, f"{sum(p.numel() for p in visual.parameters()) / 1e6:.1f} M weights", flush=True)

@@ -18,7 +18,6 @@ import argparse
 import io
 import json
 import math
-import os
 import shutil
 import statistics
 import sys
@@ -29,10 +28,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from rl_runs import Options, as_toml, call, merged
+from rl_runs import Options, as_toml, call, half_interval, is_complete, merged, say, share_folder
 from safetensors.torch import load_file, save_file
 
 from pixel_reasoner.files import atomic_writer, write_bytes, write_json
@@ -214,7 +212,9 @@ def run(only: Sequence[str], workers: int, seeds: Sequence[int] = SEEDS) -> None
     with ThreadPoolExecutor(workers) as pool:
         for number, job in enumerate(pool.map(_do, todo), start=1):
             collect()
-            _say(f"{number} of {len(todo)}: {job.arm.start}/{job.arm.name}, seed {job.seed}")
+            say(
+                f"{time.strftime('%H:%M')} {number} of {len(todo)}: {job.arm.start}/{job.arm.name}, seed {job.seed}"
+            )
 
 
 def warm_start(name: str) -> str:
@@ -226,14 +226,14 @@ def warm_start(name: str) -> str:
         _make_start(name, folder)
         keep_start(folder / "model", kept)
     model = folder / "start"
-    if not _whole(model):
+    if not is_complete(model):
         restore_start(kept, model)
     return str(model)
 
 
 def _make_start(name: str, folder: Path) -> None:
     start = STARTS[name]
-    if _whole(folder / "model"):
+    if is_complete(folder / "model"):
         return
     begin = warm_start(start.begin)
     traces = folder / "synth"
@@ -265,15 +265,10 @@ def restore_start(kept: Path, model: Path) -> None:
     whole = load_file(part / "model.safetensors")
     for name, one in load_file(kept).items():
         assert whole[name].shape == one.shape, name
-        whole[name] = one.to(torch.float32)
+        whole[name] = one.to(whole[name].dtype)
     save_file(whole, part / "model.safetensors", metadata={"format": "pt"})
     shutil.rmtree(model, ignore_errors=True)
     part.replace(model)
-
-
-def _whole(model: Path) -> bool:
-    """Whether a model folder was written to its last file."""
-    return (model / "pixel_reasoner.json").exists()
 
 
 def _do(job: Job) -> Job:
@@ -281,7 +276,7 @@ def _do(job: Job) -> Job:
     folder.mkdir(parents=True, exist_ok=True)
     model = _tuned(job)
     for name, more in (("eval", ()), ("eval-without", ("--no-operations",))):
-        _shared(folder / name / "media", OUT / "media")
+        share_folder(folder / name / "media", OUT / "media")
         asked = f"eval pixelworld --family all --split test --count {QUESTIONS} --batch-size 32"
         if not (folder / name / "summary.json").exists():
             call(
@@ -304,9 +299,9 @@ def _tuned(job: Job) -> str:
         return begin
     if job.before is not None:
         begin = _tuned(job.before)
-    _shared(folder / "questions", OUT / "questions")
+    share_folder(folder / "questions", OUT / "questions")
     write_run(job, begin, folder / "run.toml")
-    if not _whole(folder / "model"):
+    if not is_complete(folder / "model"):
         call(folder, "train", "rl", str(folder / "run.toml"), threads=1)
     return str(folder / "model")
 
@@ -318,14 +313,6 @@ def write_run(job: Job, model: str, path: Path) -> None:
     options["trl"] |= {"seed": job.seed, "max_steps": job.arm.steps}
     with atomic_writer(path) as file:
         file.write(f"# {job.arm.start}/{job.arm.name}: {job.arm.about}\n{as_toml(options)}")
-
-
-def _shared(link: Path, target: Path) -> None:
-    """A folder of media that several runs read, and that none writes a second time."""
-    target.mkdir(parents=True, exist_ok=True)
-    link.parent.mkdir(parents=True, exist_ok=True)
-    if not link.exists():
-        link.symlink_to(os.path.relpath(target, link.parent))
 
 
 def collect() -> None:
@@ -388,9 +375,6 @@ def _rows(job: Job, with_: Any, without: Any) -> Iterator[dict[str, Any]]:
 
 # --- telling ---
 
-T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
-"""Student's t for a 95 % interval, by the number of seeds"""
-
 
 def interval(shares: Sequence[float], questions: int) -> tuple[float, float]:
     """Mean and half a 95 % interval of a share that several seeds have, each asked the same questions.
@@ -404,10 +388,7 @@ def interval(shares: Sequence[float], questions: int) -> tuple[float, float]:
     """
     mean = statistics.fmean(shares)
     of_questions = 1.96 * math.sqrt(max(0.0, mean * (1 - mean)) / questions)
-    of_seeds = 0.0
-    if len(shares) > 1:
-        of_seeds = T_95[len(shares)] * statistics.stdev(shares) / math.sqrt(len(shares))
-    return mean, math.hypot(of_questions, of_seeds)
+    return mean, math.hypot(of_questions, half_interval(shares))
 
 
 def over_families(rows: Iterable[Mapping[str, Any]], figure: str) -> tuple[list[float], int]:
@@ -553,11 +534,6 @@ def _between(page: str, mark: str, text: str) -> str:
     if not (found and closed):
         sys.exit(f"{PAGE}: expected {opening} and {closing}")
     return f"{before}{opening}\n{text}\n{closing}{after}"
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{time.strftime('%H:%M')} {text}\n")
-    sys.stdout.flush()
 
 
 def main() -> None:

@@ -17,15 +17,16 @@ import argparse
 import json
 import math
 import statistics
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ablation import warm_start
-from rl_runs import Options, as_toml, call, merged
+import numpy as np
+from ablation import KINDS, warm_start
+from rl_runs import Options, as_toml, call, half_interval, is_complete, merged, say, share_folder
 
+from pixel_reasoner.evals.adaptivity import matthews_correlation
 from pixel_reasoner.evals.intervals import interval
 from pixel_reasoner.evals.stats import get_category, is_correct, num_executed
 from pixel_reasoner.files import atomic_writer, write_json
@@ -36,9 +37,6 @@ ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "runs" / "studies"
 SEEDS = (0, 1, 2)
 START = "start"
-T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
-"""Student's t for a 95 % interval, by the number of seeds"""
-KINDS = ("needs_look", "overview")
 Row = Mapping[str, Any]
 
 _TRL: Options = {
@@ -181,7 +179,7 @@ def run(name: str, arms: Sequence[str], seeds: Sequence[int], model: str) -> Non
             trained = _train(folder / f"stage-{number}", study, options, seed, trained)
         rows = [{"arm": arm, "seed": seed, **row} for row in _ask(folder, study, trained)]
         write_json([*results(name), *rows], _kept(name))
-        _say(f"{time.strftime('%H:%M')} {arm}, seed {seed}: done")
+        say(f"{time.strftime('%H:%M')} {arm}, seed {seed}: done")
 
 
 def write_run(study: Study, options: Options, seed: int, model: str, path: Path) -> None:
@@ -196,11 +194,8 @@ def write_run(study: Study, options: Options, seed: int, model: str, path: Path)
 
 def _train(folder: Path, study: Study, options: Options, seed: int, model: str) -> str:
     write_run(study, options, seed, model, folder / "run.toml")
-    shared = OUT / "questions"  # rendered once for all
-    shared.mkdir(parents=True, exist_ok=True)
-    if not (folder / "questions").exists():
-        (folder / "questions").symlink_to(shared)
-    if not (folder / "model" / "pixel_reasoner.json").exists():
+    share_folder(folder / "questions", OUT / "questions")
+    if not is_complete(folder / "model"):
         call(folder, "train", "rl", str(folder / "run.toml"))
     return str(folder / "model")
 
@@ -262,15 +257,15 @@ def show(name: str) -> None:
             chosen = [row for row in mine if row["kind"] == kind]
             if not chosen:
                 continue
-            _say(f"\n{kind}, {decoding}: accuracy; difference from the start in points\n")
-            _say(f"| arm | seeds | {' | '.join(families)} | difference | RaPR | evidence hit |")
-            _say("| --- |" + " --- |" * (len(families) + 4))
+            say(f"\n{kind}, {decoding}: accuracy; difference from the start in points\n")
+            say(f"| arm | seeds | {' | '.join(families)} | difference | RaPR | evidence hit |")
+            say("| --- |" + " --- |" * (len(families) + 4))
             for arm in dict.fromkeys(row["arm"] for row in rows):
-                _say(_line(arm, chosen, families))
-        _say(f"\nchoice to use an operation, {decoding}\n\n| arm | difference of RaPR | MCC |")
-        _say("| --- | --- | --- |")
+                say(_line(arm, chosen, families))
+        say(f"\nchoice to use an operation, {decoding}\n\n| arm | difference of RaPR | MCC |")
+        say("| --- | --- | --- |")
         for arm in dict.fromkeys(row["arm"] for row in rows):
-            _say(_choice(arm, [row for row in mine if row["arm"] == arm]))
+            say(_choice(arm, [row for row in mine if row["arm"] == arm]))
 
 
 def _line(arm: str, rows: Sequence[Row], families: Sequence[str]) -> str:
@@ -294,26 +289,11 @@ def _line(arm: str, rows: Sequence[Row], families: Sequence[str]) -> str:
 
 
 def _choice(arm: str, rows: Sequence[Row]) -> str:
-    used, asked = (dict.fromkeys(KINDS, 0) for _ in range(2))
-    for row in rows:
-        used[row["kind"]] += row["used"]
-        asked[row["kind"]] += len(row["grades"])
-    needed, other = KINDS
-    difference = used[needed] / max(1, asked[needed]) - used[other] / max(1, asked[other])
-    found = mcc(used[needed], used[other], asked[needed] - used[needed], asked[other] - used[other])
-    return f"| {arm} | {difference:.3f} | {found:.3f} |"
-
-
-def mcc(used: int, used_in_vain: int, missed: int, rightly_not: int) -> float:
-    """Return the Matthews correlation of using an operation with needing one; 0 where it is not defined.
-
-    >>> mcc(10, 0, 0, 10), mcc(5, 5, 5, 5)
-    (1.0, 0.0)
-    """
-    product = math.prod(
-        (used + used_in_vain, used + missed, rightly_not + used_in_vain, rightly_not + missed)
-    )
-    return (used * rightly_not - used_in_vain * missed) / math.sqrt(product) if product else 0.0
+    by_kind = [[row for row in rows if row["kind"] == kind] for kind in KINDS]
+    used = np.array([sum(row["used"] for row in some) for some in by_kind])
+    unused = np.array([sum(len(row["grades"]) for row in some) for some in by_kind]) - used
+    needed, other = used / np.maximum(1, used + unused)
+    return f"| {arm} | {needed - other:.3f} | {matthews_correlation(*used, *unused):.3f} |"
 
 
 def _grades(rows: Iterable[Row]) -> dict[str, str]:
@@ -349,18 +329,10 @@ def paired(
     by_question = [statistics.fmean(values) for values in zip(*by_seed, strict=True)]
     found = interval(by_question, range(len(by_question)), least=-1)
     assert found is not None, "no questions"
-    half = 0.0
-    if len(by_seed) > 1:
-        means = [statistics.fmean(values) for values in by_seed]
-        half = T_95[len(means)] * statistics.stdev(means) / math.sqrt(len(means))
+    half = half_interval([statistics.fmean(values) for values in by_seed])
     low = found.value - math.hypot(found.value - found.low, half)
     high = found.value + math.hypot(found.high - found.value, half)
     return 100 * found.value, 100 * low, 100 * high
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 def main() -> None:
@@ -372,7 +344,7 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("arms", nargs="*", help="default: all arms of the study")
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
-    parser.add_argument("--model", default="", help="another start than that of the study")
+    parser.add_argument("--model", default="", help="start [default: that of the study]")
     asked = parser.parse_args()
     study = STUDIES[asked.study]
     if unknown := set(asked.arms) - set(study.arms):

@@ -9,6 +9,7 @@ import pytest
 import studies
 from hypothesis import given, strategies as st
 
+from pixel_reasoner.evals.adaptivity import matthews_correlation
 from pixel_reasoner.train.batch_sizes import batch_sizes
 from pixel_reasoner.train.config import RlRun
 from pixel_reasoner.train.trl_config import trl_config
@@ -53,9 +54,9 @@ def test_a_difference_is_the_difference_of_accuracies_and_inside_its_interval(pa
 
 @given(*[st.integers(0, 50)] * 4)
 def test_the_correlation_of_a_choice_is_between_its_extremes_and_changes_sign(a, b, c, d):
-    found = studies.mcc(a, b, c, d)
+    found = matthews_correlation(a, b, c, d)
     assert -1 - 1e-9 <= found <= 1 + 1e-9
-    assert studies.mcc(c, d, a, b) == pytest.approx(-found)
+    assert matthews_correlation(c, d, a, b) == pytest.approx(-found)
 
 
 def test_finished_jobs_are_not_run_again_and_stages_follow_each_other(tmp_path, monkeypatch):

@@ -235,8 +235,25 @@ def _mcc(sums: _Sums) -> np.ndarray:
         sums.total("num", needed=needed) - sums.total("used", needed=needed)
         for needed in (True, False)
     )
+    return matthews_correlation(hits, false, misses, kept)
+
+
+def matthews_correlation(
+    hits: np.ndarray, false: np.ndarray, misses: np.ndarray, kept: np.ndarray
+) -> np.ndarray:
+    """Return the Matthews correlation of counts, elementwise; 0 where a sum of two of them is 0.
+
+    Args:
+        hits: uses of an operation that was needed.
+        false: uses of one that was not.
+        misses: needed and not used.
+        kept: neither needed nor used.
+
+    >>> matthews_correlation(*np.array([[10, 5], [0, 5], [0, 5], [10, 5]])).tolist()
+    [1.0, 0.0]
+    """
     product = (hits + false) * (hits + misses) * (kept + false) * (kept + misses)
-    correlation = (hits * kept - false * misses) / np.sqrt(product)
+    correlation = (hits * kept - false * misses) / np.sqrt(np.where(product > 0, product, 1))
     return np.where(product > 0, correlation, 0.0)
 
 

@@ -24,6 +24,7 @@ from pixel_reasoner.tiny.labels import (
     CELL_PX,
     GLYPH_IDS,
     IGNORE,
+    LEGIBLE_PX,
     TEXT_LABELS,
     LabelledPicture,
     label_text,
@@ -39,8 +40,8 @@ from pixel_reasoner.world.v2.scene import CHARACTERS
 
 COMPOSED_CELLS = 6
 """cells per side of a composed picture"""
-SMALLEST_PX, LARGEST_PX = 6, 56
-"""heights of characters: from the smallest legible one to the only character of a crop"""
+LARGEST_PX = 56
+"""height of the only character of a crop"""
 _AMBIGUOUS = -200
 """mark of a cell with the centres of two characters: it gets no label"""
 
@@ -50,7 +51,7 @@ Batch = dict[str, list[LabelledPicture]]
 
 def characters_batch(_: Callable[[], SceneCache], rng: random.Random) -> Batch:
     """Return a batch of the first stage: small characters alone. It needs no scenes."""
-    return {"text": [_scattered_characters(rng, SMALLEST_PX, 20) for _ in range(40)]}
+    return {"text": [_scattered_characters(rng, LEGIBLE_PX, 20) for _ in range(40)]}
 
 
 def print_batch(_: Callable[[], SceneCache], rng: random.Random) -> Batch:
@@ -60,24 +61,32 @@ def print_batch(_: Callable[[], SceneCache], rng: random.Random) -> Batch:
 
 def views_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
     """Return a batch of the third stage: views of both worlds, and text."""
-    cache = views()
-    groups = {
-        "pictures": _pictures(cache, rng),
-        "crops": _crops(cache, rng),
-        "frames": _frames(cache, rng),
-    }
-    labelled = {name: [label_view(view) for view in some] for name, some in groups.items()}
-    return labelled | {"text": _text(rng, 8, 4)}
+    drawn = _views(views(), rng)
+    return {name: _labelled(some) for name, some in drawn.items()} | {"text": _text(rng, 8, 4)}
 
 
 def crowds_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
     """Return a batch of the last stage: half of one of the stage before, and crowds that no other step has."""
-    halves = {name: some[::2] for name, some in views_batch(views, rng).items()}
-    return halves | {"crowds": [label_view(drawn_crowd(rng)) for _ in range(20)]}
+    halves = {name: _labelled(some[::2]) for name, some in _views(views(), rng).items()}
+    halves["text"] = _text(rng, 8, 4)[::2]
+    return halves | {"crowds": _labelled([drawn_crowd(rng) for _ in range(20)])}
+
+
+def _views(cache: SceneCache, rng: random.Random) -> dict[str, list[View]]:
+    """Return views of both worlds in groups."""
+    return {
+        "pictures": _pictures(cache, rng),
+        "crops": _crops(cache, rng),
+        "frames": _frames(cache, rng),
+    }
+
+
+def _labelled(views: list[View]) -> list[LabelledPicture]:
+    return [label_view(view) for view in views]
 
 
 def _text(rng: random.Random, characters: int, words: int) -> list[LabelledPicture]:
-    composed = [_scattered_characters(rng, SMALLEST_PX, LARGEST_PX) for _ in range(characters)]
+    composed = [_scattered_characters(rng, LEGIBLE_PX, LARGEST_PX) for _ in range(characters)]
     return composed + [_scattered_words(rng) for _ in range(words)]
 
 

@@ -40,8 +40,6 @@ class Stage:
     save_every: int = 100
     measure_every: int = 0
     """steps between measurements; 0: only at the end of the stage"""
-    muon: bool = False
-    """whether Muon optimizes the matrices of the layers and AdamW the rest; False: AdamW optimizes all"""
 
     def measured_at(self, done: int) -> bool:
         """Return whether held-out metrics are computed after this number of steps."""
@@ -149,7 +147,7 @@ def _optimizers(stage: Stage, modules: dict[str, torch.nn.Module]) -> list[torch
         for name, parameter in module.named_parameters()
         if parameter.requires_grad
     ]
-    matrices = [p for name, p in named if stage.muon and p.ndim == 2 and _IN_LAYER.search(name)]
+    matrices = [p for name, p in named if p.ndim == 2 and _IN_LAYER.search(name)]
     chosen = {id(parameter) for parameter in matrices}
     rest = [parameter for _, parameter in named if id(parameter) not in chosen]
     adamw = torch.optim.AdamW(rest, lr=stage.lr, weight_decay=stage.weight_decay, betas=(0.9, 0.98))

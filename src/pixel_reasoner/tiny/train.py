@@ -231,7 +231,6 @@ def _scaled_stage(name: str, steps: int, lr: float, scale: float, warmup: int = 
         log_every=_scaled(25, scale),
         save_every=_scaled(100, scale),
         measure_every=_scaled(100, scale),
-        muon=True,
     )
 
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from pixel_reasoner.schema.geometry import WHOLE
+from pixel_reasoner.tiny.labels import LEGIBLE_PX
 from pixel_reasoner.tiny.views import (
     CROP_PX,
     FRAME_PX,
@@ -55,7 +56,6 @@ PICTURE_FAMILIES = ("attribute", "relation", "count", "where", "parts")
 CLIP_FAMILIES = ("video", "moments")
 CROWD_HEIGHTS = (4, 5, 6, 6, 7, 8, 10, 12)
 """heights of the characters of crowds; the smallest legible one twice, because it is the hardest"""
-SMALLEST_LEGIBLE_PX = 6
 CROWD_SIDE = 6
 """shapes per row and column of a crowd"""
 NUM_CROWD_CROPS = 6
@@ -135,13 +135,15 @@ class VersionCache:
         return View(pixels, scene, WHOLE, _selected(scene)[nth])
 
 
-def make_crowd(seed: int, heights: Sequence[int] = CROWD_HEIGHTS, scale: int = 0) -> Scene:
+def make_crowd(
+    seed: int, heights: Sequence[int] = CROWD_HEIGHTS, size_px: int | None = None
+) -> Scene:
     """Return a picture that is full of shapes with characters.
 
     Args:
         seed: number of the picture.
         heights: of its characters in the overview, one of these.
-        scale: side of the canvas in sides of the overview; 0: as in an evaluation.
+        size_px: side of the canvas; None: as in an evaluation.
 
     >>> len(make_crowd(3).items)
     36
@@ -163,7 +165,7 @@ def make_crowd(seed: int, heights: Sequence[int] = CROWD_HEIGHTS, scale: int = 0
     shift_x, shift_y = (rng.uniform(-0.5, 0.5) / CROWD_SIDE for _ in range(2))
     shifted = (item._replace(x=item.x + shift_x, y=item.y + shift_y) for item in items)
     params = Params(
-        size_px=scale * PICTURE_PX or default_size_px("attribute", PICTURE_PX),
+        size_px=size_px or default_size_px("attribute", PICTURE_PX),
         overview_px=PICTURE_PX,
         evidence_px=rng.choice(heights),
     )
@@ -172,7 +174,7 @@ def make_crowd(seed: int, heights: Sequence[int] = CROWD_HEIGHTS, scale: int = 0
 
 def drawn_crowd(rng: random.Random) -> View:
     """Return the overview of a new crowd with legible characters, drawn at once on a small canvas."""
-    scene = make_crowd(rng.randrange(10**9), range(SMALLEST_LEGIBLE_PX, 17), scale=3)
+    scene = make_crowd(rng.randrange(10**9), range(LEGIBLE_PX, 17), 3 * PICTURE_PX)
     return View(pixels_of(draw_picture(scene), WHOLE, PICTURE_PX), scene, WHOLE)
 
 

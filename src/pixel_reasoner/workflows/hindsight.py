@@ -104,7 +104,7 @@ def _units(file: Path) -> Iterator[RolloutUnit]:
 
 
 def _settings(spec: HindsightSpec, traces: Sequence[Trace]) -> SynthSettings:
-    """Return the settings of a run: the format of its traces is that of the first rollout."""
+    """Return the settings of a run: its traces have the format of the first rollout."""
     if not 1 <= spec.legible_px < 10_000:
         raise UsageError(
             expected="--legible-px of 1 or more", got=f"{spec.legible_px:g}", fix="correct it"

@@ -67,7 +67,7 @@ def all_questions(scene: Scene, media_item: MediaItem) -> Iterator[Question]:
 
 
 ITEM_FAMILIES: tuple[Family, ...] = ("attribute", "infographic", "video")
-"""families in which each item has a question of its own"""
+"""families with a question about each single item"""
 
 
 def item_question(scene: Scene, media_item: MediaItem, item: Item) -> Question:

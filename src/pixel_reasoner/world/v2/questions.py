@@ -26,7 +26,7 @@ from pixel_reasoner.world.v2.params import CLIPS, HELD_OUT_PX
 from pixel_reasoner.world.v2.scene import BLANK, Content, Scene, padded_box
 
 ITEM_FAMILIES = ("attribute", "where", "video")
-"""families in which each item has a question of its own"""
+"""families with a question about each single item"""
 NOTHING = "none"
 """answer where nothing is there"""
 _OR_NONE = f"Answer {NOTHING} if there is none."
