@@ -4,8 +4,8 @@
     python dev/tower/restore.py restore runs/tiny
     pixel-reasoner train tiny --traces runs/tiny/synth --traces runs/tiny/synth2 --out runs/tiny
 
-The weights are those of the last vision stage, before tokens are scaled down, in float16. Restored probes and optimizers are
-new, because a finished stage does not use them.
+The weights are those of the last vision stage and its probes, before tokens are scaled down, in float16. Restored optimizers
+are new, because a finished stage does not use them.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ from pixel_reasoner.tiny.batches import TOWER_STAGES
 from pixel_reasoner.tiny.build import build_model
 from pixel_reasoner.tiny.loop import _optimizers, save_checkpoint
 from pixel_reasoner.tiny.tower import Probes
-from pixel_reasoner.tiny.train import TOWER_LR, _scaled_stage
+from pixel_reasoner.tiny.train import _scaled_stage
 
 KEPT = Path(__file__).with_name("tower.safetensors")
 
 
 def keep(folder: Path) -> None:
-    """Write the weights of the latest vision stage of a folder to `tower.safetensors`."""
+    """Write the weights of the last vision stage of a folder, and of its probes, to `tower.safetensors`."""
     import torch
 
-    paths = [folder / f"{stage.name}.pt" for stage in TOWER_STAGES]
-    state = torch.load([path for path in paths if path.exists()][-1], weights_only=True)
-    weights = {
-        name: value.half().contiguous() for name, value in state["modules"]["visual"].items()
-    }
-    save_file(weights, KEPT)
+    modules = torch.load(folder / f"{TOWER_STAGES[-1].name}.pt", weights_only=True)["modules"]
+    save_file(
+        {
+            f"{module}.{name}": value.half().contiguous()
+            for module, weights in modules.items()
+            for name, value in weights.items()
+        },
+        KEPT,
+    )
 
 
 def restore(folder: Path) -> None:
@@ -43,14 +46,22 @@ def restore(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     visual = build_model(LocalModel("tiny").processor.tokenizer, 0).model.visual
     embed_patches_by_matmul(visual)
-    visual.load_state_dict({name: value.float() for name, value in load_file(KEPT).items()})
     probes = {name: Probes(visual.config.out_hidden_size) for name in ("final", "early")}
     modules = {"visual": visual, **probes}
-    for stage in TOWER_STAGES:
-        scaled = _scaled_stage(stage.name, stage.steps, TOWER_LR, 1.0)
-        save_checkpoint(
-            folder / f"{stage.name}.pt", stage.steps, modules, _optimizers(scaled, modules)
+    kept = load_file(KEPT)
+    for module, weights in modules.items():
+        start = f"{module}."
+        weights.load_state_dict(
+            {
+                name.removeprefix(start): kept[name].float()
+                for name in kept
+                if name.startswith(start)
+            }
         )
+    for stage in TOWER_STAGES:
+        scaled = _scaled_stage(stage.name, stage.steps, stage.lr, 1.0)
+        optimizers = _optimizers(scaled, modules)
+        save_checkpoint(folder / f"{stage.name}.pt", stage.steps, modules, optimizers)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import accumulate, groupby
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from rich.progress import track
 
+from pixel_reasoner.data.parallel import map_in_order
 from pixel_reasoner.evals.run import TRACES
 from pixel_reasoner.files import atomic_path
 from pixel_reasoner.media.context import MediaContext
@@ -30,6 +30,8 @@ from pixel_reasoner.tiny.tower import embed
 
 TOWER_BATCH_PX = 64 * 192**2
 """pixels per batch of the tower"""
+CUTTING_WORKERS = 2
+"""processes that cut the pictures of traces: the tower is slower than two of them"""
 
 
 class VisualTokens(NamedTuple):
@@ -137,11 +139,10 @@ def _write_cache(visual: Any, image_processor: Any, traces: Path, path: Path) ->
     rows: list[list[tuple[int, int]]] = []
     # Traces about one scene are adjacent, so a picture that they share is cached once.
     scenes = [list(group) for _, group in groupby(lines, _parse_scene)]
-    with ProcessPoolExecutor() as pool:
-        cut = pool.map(partial(_scene_pictures, folder=traces.parent), scenes, chunksize=8)
-        for pictures, numbers in track(cut, "tokens", len(scenes)):
-            places = [batcher.add(pixels) for pixels in pictures]
-            rows += [[places[number] for number in of_trace] for of_trace in numbers]
+    cut = map_in_order(partial(_scene_pictures, folder=traces.parent), scenes, CUTTING_WORKERS)
+    for pictures, numbers in track(cut, "tokens", len(scenes)):
+        places = [batcher.add(pixels) for pixels in pictures]
+        rows += [[places[number] for number in of_trace] for of_trace in numbers]
     content = {
         "sizes": [list(size) for size in batcher.sizes],
         "offsets": offsets,

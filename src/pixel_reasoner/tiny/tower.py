@@ -68,6 +68,7 @@ def tower_loss(
     visual: nn.Module,
     image_processor: Any,
     batch: Sequence[LabelledPicture],
+    early_weight: float = EARLY_LOSS_WEIGHT,
 ) -> tuple[torch.Tensor, Metrics]:
     """Return the loss of the probes, and their accuracy by label.
 
@@ -80,6 +81,7 @@ def tower_loss(
         visual: vision tower.
         image_processor: image processor of the model.
         batch: labelled pictures.
+        early_weight: weight of the loss of the earlier layer's tokens.
     """
     device = next(visual.parameters()).device
     target = Labels(
@@ -93,7 +95,7 @@ def tower_loss(
         out = embed(visual, image_processor, [one.pixels for one in batch])
     final, metrics = _probe_loss(probes["final"], out.pooler_output, target)
     early, _ = _probe_loss(probes["early"], out.deepstack_features[0], target)
-    return final + EARLY_LOSS_WEIGHT * early, metrics
+    return final + early_weight * early, metrics
 
 
 def _probe_loss(

@@ -1,7 +1,8 @@
-"""Training of the bundled model from scratch: scene caches and five stages.
+"""Training of the bundled model from scratch: scene caches and six stages.
 
-    characters, print, views, crowds   vision tower against dense labels, for text, then for both worlds   (`batches`, `tower`)
-    reason                             language model on synthesized traces, over cached visual tokens     (`examples`, `language`)
+    characters, print, views, crowds, sharpen
+            vision tower against dense labels, for text, then for both worlds   (`batches`, `tower`)
+    reason  language model on synthesized traces, over cached visual tokens     (`examples`, `language`)
 
 Every stage resumes after a kill, and a finished stage is skipped. Validation runs the model on rendered files and
 measures
@@ -60,7 +61,7 @@ NUM_VALIDATION_SCENES = 100
 NUM_HELD_OUT_EXAMPLES = 64
 """number of examples per family to measure pointing"""
 NUM_TOKENIZER_TRACES = 4000
-TOWER_LR, LANGUAGE_LR = 1.5e-3, 3e-3
+LANGUAGE_LR = 3e-3
 
 
 def train(config: TinyConfig) -> Path:
@@ -181,12 +182,14 @@ def _train_tower(
         metrics: Metrics = {}
         for group, pictures in stage.batch(views, rng).items():
             drawn = rng.sample(pictures, _scaled(len(pictures), config.batch_share))
-            part, of_group = tower_loss(probes, visual, processor.image_processor, drawn)
-            total = total.to(part.device) + part
+            part, of_group = tower_loss(
+                probes, visual, processor.image_processor, drawn, stage.early_weight
+            )
+            total = total.to(part.device) + stage.weights.get(group, 1.0) * part
             metrics |= {f"{group}_{name}": value for name, value in of_group.items()}
         return total, metrics
 
-    scaled = _scaled_stage(stage.name, stage.steps, TOWER_LR, config.scale)
+    scaled = _scaled_stage(stage.name, stage.steps, stage.lr, config.scale)
     run_stage(scaled, {"visual": visual, **probes}, loss, config.out)
 
 

@@ -172,9 +172,9 @@ def make_crowd(
     return Scene("attribute", seed, "a", params, Content(tuple(shifted), ()))
 
 
-def drawn_crowd(rng: random.Random) -> View:
+def drawn_crowd(rng: random.Random, heights: Sequence[int] = range(LEGIBLE_PX, 17)) -> View:
     """Return the overview of a new crowd with legible characters, drawn at once on a small canvas."""
-    scene = make_crowd(rng.randrange(10**9), range(LEGIBLE_PX, 17), 3 * PICTURE_PX)
+    scene = make_crowd(rng.randrange(10**9), heights, 3 * PICTURE_PX)
     return View(pixels_of(draw_picture(scene), WHOLE, PICTURE_PX), scene, WHOLE)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from pixel_reasoner.data.parallel import map_in_order
 from pixel_reasoner.files import write_json
 from pixel_reasoner.media.resize import resize_region
 from pixel_reasoner.schema.geometry import WHOLE, Box
@@ -67,11 +67,10 @@ def render_views(kind: ViewKind[S], scenes: Sequence[S], folder: Path, workers: 
     if done.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers) as pool:
-        rendered = pool.map(kind.render, scenes, chunksize=16)
-        shapes = [(sum(map(count, scenes)), side) for _, side, count in kind.arrays]
-        names = [name for name, _, _ in kind.arrays]
-        _fill(folder, names, shapes, track(rendered, kind.name, len(scenes)))
+    rendered = map_in_order(kind.render, scenes, workers)
+    shapes = [(sum(map(count, scenes)), side) for _, side, count in kind.arrays]
+    names = [name for name, _, _ in kind.arrays]
+    _fill(folder, names, shapes, track(rendered, kind.name, len(scenes)))
     write_json({"scenes": len(scenes)}, done)
 
 
