@@ -7,18 +7,17 @@ draw pictures that are full of text, which take a few hundred steps to read, and
     print        characters of every height, words and numbers
     views        overviews, results of operations, crops of any size, frames; and text, against forgetting
     crowds       half of that, and new pictures full of shapes with small characters, the hardest of all
-    sharpen      the characters of twice as many such pictures, at a third of the rate; the rest has little weight
+    sharpen      the same with smaller characters and a smaller rate; all labels but characters and words have little weight
 
-The loss of a stage is a sum over many groups and labels, and most of their gradient is noise once they are learnt. In
-`crowds`, characters of 6 px gain 6 points in 1,500 steps; with their loss alone, and a small rate, 15 points in 250.
+The loss of a stage is a sum over many groups and labels, and most of their gradient is noise once they are learnt:
+`crowds` gains 6 points at 6 px in 1,500 steps; the loss of characters alone gains 15 in 250.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +36,6 @@ from pixel_reasoner.tiny.labels import (
     sparse_labels,
 )
 from pixel_reasoner.tiny.scene_cache import SceneCache
-from pixel_reasoner.tiny.tower import EARLY_LOSS_WEIGHT
 from pixel_reasoner.tiny.version_cache import drawn_crowd
 from pixel_reasoner.tiny.views import NUM_RANDOM_CROPS, View
 from pixel_reasoner.world.fonts import ink_on, scaled_font
@@ -51,8 +49,6 @@ LARGEST_PX = 56
 TOWER_LR = 1.5e-3
 SHARPENED_PX = (6, 6, 6, 7, 7, 8, 8, 9, 10, 12, 16)
 """heights of the characters of `sharpen`, the hardest ones most often"""
-SHARPEN_WEIGHTS = MappingProxyType(dict.fromkeys(("pictures", "crops", "frames", "text"), 0.02))
-"""At 0.2, characters of new crowds gained 1 point in 200 steps; at 0.02, 4 points in 75."""
 _AMBIGUOUS = -200
 """mark of a cell with the centres of two characters: it gets no label"""
 
@@ -77,25 +73,17 @@ def views_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
 
 
 def crowds_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
-    """Return a batch of the last stage: half of one of the stage before, and crowds that no other step has."""
+    """Return a batch of the fourth stage: half of one of the stage before, and crowds that no other step has."""
     halves = {name: _labelled(some[::2]) for name, some in _views(views(), rng).items()}
     halves["text"] = _text(rng, 8, 4)[::2]
     return halves | {"crowds": _labelled([drawn_crowd(rng) for _ in range(20)])}
 
 
 def sharpen_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
-    """Return a batch of the stage after it: new crowds, of which characters alone are labelled, and a few others."""
+    """Return a batch of the last stage: a quarter of one of the third, and crowds with characters as small as they get."""
     few = {name: _labelled(some[::4]) for name, some in _views(views(), rng).items()}
     few["text"] = _text(rng, 4, 2)
-    crowds = _labelled([drawn_crowd(rng, SHARPENED_PX) for _ in range(24)])
-    return few | {"crowds": [_glyphs_alone(one) for one in crowds]}
-
-
-def _glyphs_alone(picture: LabelledPicture) -> LabelledPicture:
-    """Return a picture with the labels of its characters alone."""
-    cells = picture.pixels.shape[0] // CELL_PX
-    glyphs = picture.labels.classes["glyph"].numpy().reshape(cells, cells)
-    return LabelledPicture(picture.pixels, sparse_labels({"glyph": glyphs}, cells))
+    return few | {"crowds": _labelled([drawn_crowd(rng, SHARPENED_PX) for _ in range(24)])}
 
 
 def _views(cache: SceneCache, rng: random.Random) -> dict[str, list[View]]:
@@ -156,10 +144,8 @@ class TowerStage(NamedTuple):
     steps: int
     batch: Callable[[Callable[[], SceneCache], random.Random], Batch]
     lr: float = TOWER_LR
-    weights: Mapping[str, float] = MappingProxyType({})
-    """group -> weight of its loss, if not 1"""
-    early_weight: float = EARLY_LOSS_WEIGHT
-    """weight of the loss of the earlier layer's tokens"""
+    rest_weight: float = 1.0
+    """weight of the loss of everything but characters and words"""
 
 
 TOWER_STAGES = (
@@ -167,7 +153,7 @@ TOWER_STAGES = (
     TowerStage("print", 800, print_batch),
     TowerStage("views", 3000, views_batch),
     TowerStage("crowds", 1500, crowds_batch),
-    TowerStage("sharpen", 1000, sharpen_batch, TOWER_LR / 3, SHARPEN_WEIGHTS, early_weight=0.02),
+    TowerStage("sharpen", 1000, sharpen_batch, TOWER_LR / 3, rest_weight=0.02),
 )
 
 

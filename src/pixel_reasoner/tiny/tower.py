@@ -17,6 +17,7 @@ from pixel_reasoner.tiny.labels import (
     CLASSES,
     IGNORE,
     NUM_PLACE_VALUES,
+    TEXT_LABELS,
     LabelledPicture,
     Labels,
 )
@@ -25,6 +26,7 @@ from pixel_reasoner.tiny.precision import mixed_precision
 
 EARLY_LOSS_WEIGHT = 0.3
 PLACE_LOSS_WEIGHT = 4
+READ_LABELS = ("glyph", *TEXT_LABELS)
 MOSTLY_NONE = ("color", "shape", "ball")
 """labels that are `none` in most cells"""
 
@@ -68,7 +70,7 @@ def tower_loss(
     visual: nn.Module,
     image_processor: Any,
     batch: Sequence[LabelledPicture],
-    early_weight: float = EARLY_LOSS_WEIGHT,
+    rest_weight: float = 1.0,
 ) -> tuple[torch.Tensor, Metrics]:
     """Return the loss of the probes, and their accuracy by label.
 
@@ -81,7 +83,7 @@ def tower_loss(
         visual: vision tower.
         image_processor: image processor of the model.
         batch: labelled pictures.
-        early_weight: weight of the loss of the earlier layer's tokens.
+        rest_weight: weight of everything but characters, words and numbers of the final tokens.
     """
     device = next(visual.parameters()).device
     target = Labels(
@@ -93,13 +95,13 @@ def tower_loss(
     )
     with mixed_precision(device):
         out = embed(visual, image_processor, [one.pixels for one in batch])
-    final, metrics = _probe_loss(probes["final"], out.pooler_output, target)
+    final, metrics = _probe_loss(probes["final"], out.pooler_output, target, rest_weight)
     early, _ = _probe_loss(probes["early"], out.deepstack_features[0], target)
-    return final + early_weight * early, metrics
+    return final + EARLY_LOSS_WEIGHT * rest_weight * early, metrics
 
 
 def _probe_loss(
-    probes: Probes, tokens: torch.Tensor, target: Labels
+    probes: Probes, tokens: torch.Tensor, target: Labels, rest_weight: float = 1.0
 ) -> tuple[torch.Tensor, Metrics]:
     logits, place = probes(tokens.float())
     loss, metrics = torch.zeros((), device=tokens.device), {}
@@ -108,11 +110,12 @@ def _probe_loss(
         if not counted.any():
             continue
         losses = F.cross_entropy(logits[name], labels, ignore_index=IGNORE, reduction="none")
-        loss = loss + losses[counted].mean()
+        weight = 1.0 if name in READ_LABELS else rest_weight
+        loss = loss + weight * losses[counted].mean()
         if name in MOSTLY_NONE and (labels > 0).any():
             # Without a separate term, the few cells with an item would hardly matter.
             counted = labels > 0
-            loss = loss + losses[counted].mean()
+            loss = loss + weight * losses[counted].mean()
         correct = logits[name][counted].argmax(-1) == labels[counted]
         metrics[name] = correct.float().mean().item()
     placed = target.classes["shape"] > 0
@@ -120,4 +123,4 @@ def _probe_loss(
         return loss, metrics
     error = (place[placed] - target.place[placed]).abs()
     metrics["offset"] = error[:, :2].mean().item()
-    return loss + PLACE_LOSS_WEIGHT * error.mean(), metrics
+    return loss + rest_weight * PLACE_LOSS_WEIGHT * error.mean(), metrics
