@@ -21,6 +21,7 @@ from pixel_reasoner.dialects.syntax.base import (
     WrittenCall,
     dump_arguments,
     load_json,
+    num_partial_tag_chars,
 )
 from pixel_reasoner.dialects.syntax.hermes import HERMES
 from pixel_reasoner.dialects.syntax.tagged import TaggedParser, TagGrammar
@@ -353,3 +354,13 @@ def test_thoughts_are_kept_verbatim():
     assert unopened.parts == (Thought(thought="One."), Text(text="Two."))
     unclosed = QWEN3.parse("<think>One.")
     assert unclosed.parts == (Text(text="<think>One."),)
+
+
+@given(
+    st.text("ab<.\n", max_size=9),
+    st.lists(st.text("ab<.", min_size=1, max_size=6), max_size=3),
+)
+def test_held_characters_are_the_longest_suffix_that_begins_a_tag(text, tags):
+    suffixes = (text[start:] for start in range(len(text)))
+    begun = (s for s in suffixes if any(tag.startswith(s) and tag != s for tag in tags))
+    assert num_partial_tag_chars(text, tags) == len(next(begun, ""))

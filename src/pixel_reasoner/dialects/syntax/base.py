@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 from pixel_reasoner.errors import UsageError
@@ -232,11 +233,18 @@ def num_partial_tag_chars(text: str, tags: Sequence[str]) -> int:
     >>> num_partial_tag_chars("I look. <tool", ["<tool_call>"]), num_partial_tag_chars("a < b", ["<tool_call>"])
     (5, 0)
     """
-    longest = min(len(text), max((len(tag) for tag in tags), default=1) - 1)
-    if all(text.find(tag[0], len(text) - longest) < 0 for tag in tags):
-        return 0
-    for length in range(longest, 0, -1):
-        end = text[-length:]
-        if any(len(tag) > length and tag.startswith(end) for tag in tags):
-            return length
-    return 0
+    pattern = _partial_tag(tuple(tags))
+    found = pattern and pattern.search(text, max(0, len(text) - max(map(len, tags)) + 1))
+    return len(text) - found.start() if found else 0
+
+
+@cache
+def _partial_tag(tags: tuple[str, ...]) -> re.Pattern[str] | None:
+    """Return the pattern of the start of a tag at the end of a text: `<(?:a(?:b)?)?` for `<ab>`."""
+    starts = []
+    for tag in tags:
+        pattern = ""
+        for character in reversed(tag[:-1]):
+            pattern = re.escape(character) + (f"(?:{pattern})?" if pattern else "")
+        starts += [pattern] if pattern else []
+    return re.compile(f"(?:{'|'.join(starts)})\\Z") if starts else None
