@@ -1,6 +1,6 @@
-"""Which part of the tower's loss keeps it from learning small characters: the same steps with parts of the loss left out.
+"""Whether other labels keep the tower from learning small characters: the same steps with all labels, and with characters alone.
 
-    python benchmarks/tower_losses.py runs/tiny/crowds.pt [--steps 150] [all no-place no-early neither characters]
+    python benchmarks/tower_losses.py runs/tiny/crowds.pt [--steps 100]
 
 Starts from a checkpoint, trains on new crowds alone, and prints the accuracy of characters on new crowds by height.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import random
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
@@ -18,28 +19,18 @@ from pixel_reasoner.models.patches import embed_patches_by_matmul
 from pixel_reasoner.tiny import tower
 from pixel_reasoner.tiny.batches import SHARPENED_PX, TOWER_LR
 from pixel_reasoner.tiny.build import build_model, build_processor
-from pixel_reasoner.tiny.labels import label_view
+from pixel_reasoner.tiny.labels import CELL_PX, LabelledPicture, label_view, sparse_labels
 from pixel_reasoner.tiny.loop import Stage, _optimizers, _update
 from pixel_reasoner.tiny.version_cache import drawn_crowd
 
-ARMS: dict[str, dict[str, float]] = {
-    "all": {},
-    "no-place": {"PLACE_LOSS_WEIGHT": 0},
-    "no-early": {"EARLY_LOSS_WEIGHT": 0},
-    "neither": {"PLACE_LOSS_WEIGHT": 0, "EARLY_LOSS_WEIGHT": 0},
-    "characters": {"rest_weight": 0},
-}
 TEST_HEIGHTS = (6, 8, 12)
 PICTURES_PER_STEP, TEST_PICTURES = 20, 40
 
 
-def train(arm: str, path: Path, steps: int, lr: float) -> None:
+def train(path: Path, steps: int, lr: float, *, characters_alone: bool) -> None:
     """Train one arm and print what it reads before and after."""
-    constants = dict(ARMS[arm])
-    rest_weight = constants.pop("rest_weight", 1.0)
-    before = {name: getattr(tower, name) for name in constants}
-    for name, value in constants.items():
-        setattr(tower, name, value)
+    arm = "characters" if characters_alone else "all labels"
+    early_weight = 0 if characters_alone else tower.EARLY_LOSS_WEIGHT
     processor = build_processor(LocalModel("tiny").processor.tokenizer)
     visual = build_model(processor.tokenizer, 0).model.visual
     embed_patches_by_matmul(visual)
@@ -54,12 +45,19 @@ def train(arm: str, path: Path, steps: int, lr: float) -> None:
     for step in range(steps):
         rng = random.Random(f"losses/{step}")
         batch = [label_view(drawn_crowd(rng, SHARPENED_PX)) for _ in range(PICTURES_PER_STEP)]
-        loss, _ = tower.tower_loss(probes, visual, processor.image_processor, batch, rest_weight)
+        if characters_alone:
+            batch = [_characters_of(one) for one in batch]
+        with patch.object(tower, "EARLY_LOSS_WEIGHT", early_weight):
+            loss, _ = tower.tower_loss(probes, visual, processor.image_processor, batch)
         _update(optimizers, parameters, loss, stage, step)
         if (step + 1) % 50 == 0:
             print(arm, step + 1, _accuracy(probes, visual, processor), flush=True)
-    for name, value in before.items():
-        setattr(tower, name, value)
+
+
+def _characters_of(picture: LabelledPicture) -> LabelledPicture:
+    cells = picture.pixels.shape[0] // CELL_PX
+    glyphs = picture.labels.classes["glyph"].numpy().reshape(cells, cells)
+    return LabelledPicture(picture.pixels, sparse_labels({"glyph": glyphs}, cells))
 
 
 def _accuracy(probes, visual, processor) -> dict[int, float]:
@@ -78,9 +76,8 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("arms", nargs="*", metavar="ARM", default=list(ARMS), help=" ".join(ARMS))
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--lr", type=float, default=TOWER_LR / 3)
     args = parser.parse_args()
-    for arm in args.arms:
-        train(arm, args.checkpoint, args.steps, args.lr)
+    for characters_alone in (False, True):
+        train(args.checkpoint, args.steps, args.lr, characters_alone=characters_alone)

@@ -17,7 +17,6 @@ from pixel_reasoner.tiny.labels import (
     CLASSES,
     IGNORE,
     NUM_PLACE_VALUES,
-    TEXT_LABELS,
     LabelledPicture,
     Labels,
 )
@@ -26,7 +25,6 @@ from pixel_reasoner.tiny.precision import mixed_precision
 
 EARLY_LOSS_WEIGHT = 0.3
 PLACE_LOSS_WEIGHT = 4
-READ_LABELS = ("glyph", *TEXT_LABELS)
 MOSTLY_NONE = ("color", "shape", "ball")
 """labels that are `none` in most cells"""
 
@@ -70,7 +68,6 @@ def tower_loss(
     visual: nn.Module,
     image_processor: Any,
     batch: Sequence[LabelledPicture],
-    rest_weight: float = 1.0,
 ) -> tuple[torch.Tensor, Metrics]:
     """Return the loss of the probes, and their accuracy by label.
 
@@ -83,7 +80,6 @@ def tower_loss(
         visual: vision tower.
         image_processor: image processor of the model.
         batch: labelled pictures.
-        rest_weight: weight of everything but characters, words and numbers of the final tokens.
     """
     device = next(visual.parameters()).device
     target = Labels(
@@ -95,13 +91,13 @@ def tower_loss(
     )
     with mixed_precision(device):
         out = embed(visual, image_processor, [one.pixels for one in batch])
-    final, metrics = _probe_loss(probes["final"], out.pooler_output, target, rest_weight)
+    final, metrics = _probe_loss(probes["final"], out.pooler_output, target)
     early, _ = _probe_loss(probes["early"], out.deepstack_features[0], target)
-    return final + EARLY_LOSS_WEIGHT * rest_weight * early, metrics
+    return final + EARLY_LOSS_WEIGHT * early, metrics
 
 
 def _probe_loss(
-    probes: Probes, tokens: torch.Tensor, target: Labels, rest_weight: float = 1.0
+    probes: Probes, tokens: torch.Tensor, target: Labels
 ) -> tuple[torch.Tensor, Metrics]:
     logits, place = probes(tokens.float())
     loss, metrics = torch.zeros((), device=tokens.device), {}
@@ -110,12 +106,11 @@ def _probe_loss(
         if not counted.any():
             continue
         losses = F.cross_entropy(logits[name], labels, ignore_index=IGNORE, reduction="none")
-        weight = 1.0 if name in READ_LABELS else rest_weight
-        loss = loss + weight * losses[counted].mean()
+        loss = loss + losses[counted].mean()
         if name in MOSTLY_NONE and (labels > 0).any():
             # Without a separate term, the few cells with an item would hardly matter.
             counted = labels > 0
-            loss = loss + weight * losses[counted].mean()
+            loss = loss + losses[counted].mean()
         correct = logits[name][counted].argmax(-1) == labels[counted]
         metrics[name] = correct.float().mean().item()
     placed = target.classes["shape"] > 0
@@ -123,4 +118,4 @@ def _probe_loss(
         return loss, metrics
     error = (place[placed] - target.place[placed]).abs()
     metrics["offset"] = error[:, :2].mean().item()
-    return loss + rest_weight * PLACE_LOSS_WEIGHT * error.mean(), metrics
+    return loss + PLACE_LOSS_WEIGHT * error.mean(), metrics

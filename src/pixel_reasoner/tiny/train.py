@@ -182,10 +182,8 @@ def _train_tower(
         metrics: Metrics = {}
         for group, pictures in stage.batch(views, rng).items():
             drawn = rng.sample(pictures, _scaled(len(pictures), config.batch_share))
-            part, of_group = tower_loss(
-                probes, visual, processor.image_processor, drawn, stage.rest_weight
-            )
-            total = total.to(part.device) + part
+            part, of_group = tower_loss(probes, visual, processor.image_processor, drawn)
+            total = total.to(part.device) + stage.weights.get(group, 1.0) * part
             metrics |= {f"{group}_{name}": value for name, value in of_group.items()}
         return total, metrics
 
