@@ -34,7 +34,7 @@ def train(path: Path, steps: int, lr: float, *, characters_alone: bool) -> None:
     processor = build_processor(LocalModel("tiny").processor.tokenizer)
     visual = build_model(processor.tokenizer, 0).model.visual
     embed_patches_by_matmul(visual)
-    probes = {name: tower.Probes(visual.config.out_hidden_size) for name in ("final", "early")}
+    probes = tower.make_probes(visual)
     modules = {"visual": visual, **probes}
     for name, state in torch.load(path, weights_only=True)["modules"].items():
         modules[name].load_state_dict(state)

@@ -22,7 +22,7 @@ from pixel_reasoner.schema.geometry import WHOLE
 from pixel_reasoner.tiny.batches import _scattered_characters, shift_view
 from pixel_reasoner.tiny.build import build_model, build_processor
 from pixel_reasoner.tiny.labels import IGNORE, LabelledPicture, detail_px, label_view
-from pixel_reasoner.tiny.tower import Probes, embed
+from pixel_reasoner.tiny.tower import embed, make_probes
 from pixel_reasoner.tiny.version_cache import _selected, _version, make_crowd
 from pixel_reasoner.tiny.views import (
     CROP_PX,
@@ -101,7 +101,7 @@ def main() -> None:
     processor = build_processor(LocalModel("tiny").processor.tokenizer)
     visual = build_model(processor.tokenizer, 0).model.visual
     embed_patches_by_matmul(visual)
-    probes = Probes(visual.config.out_hidden_size)
+    probes = make_probes(visual)["final"]
     state = torch.load(args.folder / f"{args.stage}.pt", weights_only=True)["modules"]
     visual.load_state_dict(state["visual"])
     probes.load_state_dict(state["final"])

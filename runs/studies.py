@@ -344,7 +344,9 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("arms", nargs="*", help="default: all arms of the study")
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
-    parser.add_argument("--model", default="", help="start [default: that of the study]")
+    parser.add_argument(
+        "--model", default="", help="model to start from; by default the one of the study"
+    )
     asked = parser.parse_args()
     study = STUDIES[asked.study]
     if unknown := set(asked.arms) - set(study.arms):

@@ -62,7 +62,7 @@ from pixel_reasoner.tiny.pointing import find_mentions
 from pixel_reasoner.tiny.precision import orthogonalize
 from pixel_reasoner.tiny.scene_cache import SceneCache
 from pixel_reasoner.tiny.token_cache import VisualTokens, cache_tokens
-from pixel_reasoner.tiny.tower import Probes, embed, shrink_tokens, tower_loss
+from pixel_reasoner.tiny.tower import embed, make_probes, shrink_tokens, tower_loss
 from pixel_reasoner.tiny.train import tokenizer_texts, train
 from pixel_reasoner.tiny.version_cache import VersionCache
 from pixel_reasoner.world import FAMILIES, all_questions, make_scene, v2
@@ -456,7 +456,7 @@ def test_recorded_attention_equals_plain_attention_and_returns_its_weights():
 
 def test_a_label_without_a_cell_adds_nothing_to_the_loss(processor, scene_cache):
     visual = build_model(processor.tokenizer, 3).model.visual
-    probes = {name: Probes(visual.config.out_hidden_size) for name in ("final", "early")}
+    probes = make_probes(visual)
     ground = np.full((4 * CELL_PX, 4 * CELL_PX, 3), 255, np.uint8)
     labels = sparse_labels({"glyph": np.zeros((4, 4), np.int64)}, 4)
     empty = LabelledPicture(ground, labels)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
@@ -24,7 +25,7 @@ from pixel_reasoner.models.patches import embed_patches_by_matmul
 from pixel_reasoner.tiny.batches import TOWER_STAGES
 from pixel_reasoner.tiny.build import build_model, build_processor, save_folder
 from pixel_reasoner.tiny.loop import _optimizers, save_checkpoint
-from pixel_reasoner.tiny.tower import Probes, shrink_tokens
+from pixel_reasoner.tiny.tower import make_probes, shrink_tokens
 from pixel_reasoner.tiny.train import _scaled_stage
 
 KEPT = Path(__file__).with_name("tower.safetensors")
@@ -52,22 +53,23 @@ def restore(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     visual = build_model(LocalModel("tiny").processor.tokenizer, 0).model.visual
     embed_patches_by_matmul(visual)
-    probes = {name: Probes(visual.config.out_hidden_size) for name in ("final", "early")}
-    modules = {"visual": visual, **probes}
-    kept = load_file(KEPT)
-    for module, weights in modules.items():
-        start = f"{module}."
-        weights.load_state_dict(
-            {
-                name.removeprefix(start): kept[name].float()
-                for name in kept
-                if name.startswith(start)
-            }
-        )
+    modules = {"visual": visual, **make_probes(visual)}
+    for name, module in modules.items():
+        module.load_state_dict(_kept_part(name))
     for stage in TOWER_STAGES:
         scaled = _scaled_stage(stage.name, stage.steps, stage.lr, 1.0)
         optimizers = _optimizers(scaled, modules)
         save_checkpoint(folder / f"{stage.name}.pt", stage.steps, modules, optimizers)
+
+
+def _kept_part(module: str) -> dict[str, Any]:
+    """Return the kept weights of `visual`, `final` or `early`."""
+    start = f"{module}."
+    return {
+        name.removeprefix(start): weight.float()
+        for name, weight in load_file(KEPT).items()
+        if name.startswith(start)
+    }
 
 
 def keep_language(folder: Path) -> None:
@@ -83,8 +85,7 @@ def restore_model(folder: Path) -> None:
 
     processor = build_processor(PreTrainedTokenizerFast.from_pretrained(TOKENIZER))
     model = build_model(processor.tokenizer, 0)
-    tower = {n.removeprefix("visual."): w for n, w in load_file(KEPT).items() if "visual." in n}
-    model.model.visual.load_state_dict({name: one.float() for name, one in tower.items()})
+    model.model.visual.load_state_dict(_kept_part("visual"))
     shrink_tokens(model.model.visual)
     language = {name: one.float() for name, one in load_file(LANGUAGE).items()}
     left_out, unknown = model.load_state_dict(language, strict=False)

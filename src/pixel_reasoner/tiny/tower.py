@@ -42,6 +42,11 @@ class Probes(nn.Module):
         return dict(zip(CLASSES, parts[:-1], strict=True)), parts[-1]
 
 
+def make_probes(visual: Any) -> dict[str, Probes]:
+    """Return untrained probes of both outputs of a tower: `final`, and `early`, that of an earlier layer."""
+    return {name: Probes(visual.config.out_hidden_size) for name in ("final", "early")}
+
+
 def embed(visual: nn.Module, image_processor: Any, pictures: Sequence[np.ndarray]) -> Any:
     """Return the tower's output, `pooler_output` and `deepstack_features`, with pictures concatenated."""
     images = [torch.tensor(pixels).permute(2, 0, 1) for pixels in pictures]

@@ -46,7 +46,7 @@ from pixel_reasoner.tiny.loop import Metrics, Stage, run_stage
 from pixel_reasoner.tiny.mixture import TraceSet, draw_examples, example_groups
 from pixel_reasoner.tiny.scene_cache import SceneCache
 from pixel_reasoner.tiny.token_cache import cache_tokens
-from pixel_reasoner.tiny.tower import Probes, shrink_tokens, tower_loss
+from pixel_reasoner.tiny.tower import Probes, make_probes, shrink_tokens, tower_loss
 from pixel_reasoner.tiny.validate import pointing_accuracy, validate
 from pixel_reasoner.tiny.version_cache import VersionCache
 from pixel_reasoner.world import Family
@@ -144,8 +144,7 @@ def _with_trained_tower(config: TinyConfig) -> tuple[Any, Any]:
     visual = model.model.visual
     embed_patches_by_matmul(visual)
     torch.manual_seed(config.seed)
-    width = visual.config.out_hidden_size
-    probes = {layer: Probes(width) for layer in ("final", "early")}
+    probes = make_probes(visual)
     views = cache(
         partial(_rendered_views, config)
     )  # not needed by the first stages, and if all are finished
