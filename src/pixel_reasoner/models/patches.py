@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface
 
+from pixel_reasoner.models.matmul_attention import trainable_attention
+
 _BATCHED_SEGMENTS = "batched_segments_like_flash"
 """name contains "flash", so that transformers passes all segments with their boundaries in one call"""
 
@@ -86,7 +88,7 @@ def _batched_attention(  # noqa: PLR0913, as transformers calls it
         count = len(list(alike))
         end = start + count * length
         some = [one[start:end].unflatten(0, (count, length)).transpose(1, 2) for one in inputs]
-        out = F.scaled_dot_product_attention(some[0], some[1], some[2], scale=scaling)
+        out = trainable_attention(some[0], some[1], some[2], scaling, causal=False)
         attended.append(out.transpose(1, 2).flatten(0, 1))
         start = end
     return torch.cat(attended)[None], None

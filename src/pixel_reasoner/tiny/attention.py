@@ -17,6 +17,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from pixel_reasoner.models.matmul_attention import trainable_attention
+
 Head = tuple[int, int]
 """(layer, head)"""
 POINTING_HEAD: Head = (2, 0)
@@ -24,7 +26,7 @@ POINTING_HEAD: Head = (2, 0)
 NUMBERING_HEAD: Head = (0, 0)
 """passes the frame number, which precedes a frame, to the visual tokens of the frame"""
 OBSERVED_ATTENTION = "watched"
-"""name of the attention implementation for training: sdpa, plus the weights of two heads"""
+"""name of the attention implementation for training: that of torch or a faster one, plus the weights of two heads"""
 
 _weights: dict[Head, torch.Tensor] | None = None
 
@@ -49,7 +51,7 @@ def observed_attention(
     scaling: float,
     **more: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Compute `sdpa`, which returns no weights, and the weights of the observed heads separately."""
+    """Compute attention, which returns no weights, and the weights of the observed heads separately."""
     for layer, head in (POINTING_HEAD, NUMBERING_HEAD):
         if _weights is not None and module.layer_idx == layer:
             scores = (query[:, head] @ key[:, head].transpose(1, 2)).float() * scaling
@@ -61,9 +63,13 @@ def observed_attention(
             )
             scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
             _weights[layer, head] = scores.softmax(-1)
-    out, _ = sdpa_attention_forward(
-        module, query, key, value, attention_mask, scaling=scaling, **more
-    )
+    if attention_mask is None:
+        causal = query.shape[2] > 1
+        out = trainable_attention(query, key, value, scaling, causal=causal).transpose(1, 2)
+    else:
+        out, _ = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **more
+        )
     return out, None
 
 

@@ -38,6 +38,7 @@ from pixel_reasoner.tiny.labels import (
     sparse_labels,
 )
 from pixel_reasoner.tiny.scene_cache import SceneCache
+from pixel_reasoner.tiny.tower import EARLY_LOSS_WEIGHT
 from pixel_reasoner.tiny.version_cache import drawn_crowd
 from pixel_reasoner.tiny.views import NUM_RANDOM_CROPS, View
 from pixel_reasoner.world.fonts import ink_on, scaled_font
@@ -51,7 +52,7 @@ LARGEST_PX = 56
 TOWER_LR = 1.5e-3
 SHARPENED_PX = (6, 6, 6, 7, 7, 8, 8, 9, 10, 12, 16)
 """heights of the characters of `sharpen`, the hardest ones most often"""
-SHARPEN_WEIGHTS = MappingProxyType(dict.fromkeys(("pictures", "crops", "frames", "text"), 0.02))
+SHARPEN_WEIGHTS = MappingProxyType({"pictures": 0.06, "crops": 0.05, "frames": 0.02, "text": 0.08})
 """about the number of their characters, relative to those of crowds; ten times as much, and crowds hardly gain"""
 _AMBIGUOUS = -200
 """mark of a cell with the centres of two characters: it gets no label"""
@@ -84,10 +85,15 @@ def crowds_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
 
 
 def sharpen_batch(views: Callable[[], SceneCache], rng: random.Random) -> Batch:
-    """Return a batch of the last stage: a quarter of one of the third, and crowds with characters as small as they get."""
-    few = {name: _labelled(some[::4]) for name, some in _views(views(), rng).items()}
-    few["text"] = _text(rng, 4, 2)
-    return few | {"crowds": _labelled([drawn_crowd(rng, SHARPENED_PX) for _ in range(24)])}
+    """Return a batch of the last stage: crowds with characters as small as they get, and a part of one of the third."""
+    drawn = _views(views(), rng)
+    return {
+        "pictures": _labelled(drawn["pictures"][::4]),
+        "crops": _labelled(drawn["crops"][::2]),
+        "frames": _labelled(drawn["frames"][::4]),
+        "text": _text(rng, 5, 2),
+        "crowds": _labelled([drawn_crowd(rng, SHARPENED_PX) for _ in range(24)]),
+    }
 
 
 def _views(cache: SceneCache, rng: random.Random) -> dict[str, list[View]]:
@@ -150,6 +156,8 @@ class TowerStage(NamedTuple):
     lr: float = TOWER_LR
     weights: Mapping[str, float] = MappingProxyType({})
     """group -> weight of its loss, if not 1"""
+    early_weight: float = EARLY_LOSS_WEIGHT
+    """weight of the loss of the tokens of an earlier layer"""
 
 
 TOWER_STAGES = (
@@ -157,7 +165,7 @@ TOWER_STAGES = (
     TowerStage("print", 800, print_batch),
     TowerStage("views", 3000, views_batch),
     TowerStage("crowds", 1500, crowds_batch),
-    TowerStage("sharpen", 1000, sharpen_batch, TOWER_LR / 3, SHARPEN_WEIGHTS),
+    TowerStage("sharpen", 2000, sharpen_batch, TOWER_LR / 3, SHARPEN_WEIGHTS, 0.02),
 )
 
 

@@ -26,7 +26,7 @@ from pixel_reasoner.evals.run import SETTINGS, TRACES
 from pixel_reasoner.files import output_errors, read_json_object
 from pixel_reasoner.models.folder import BUNDLED_MODELS, check_trained_world
 from pixel_reasoner.models.local import LocalModel
-from pixel_reasoner.models.patches import embed_patches_by_matmul
+from pixel_reasoner.models.patches import batch_attention_segments, embed_patches_by_matmul
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.trace import load_traces
 from pixel_reasoner.tiny.attention import OBSERVED_ATTENTION
@@ -133,6 +133,7 @@ def _started_from(config: TinyConfig) -> tuple[Any, Any]:
     else:
         model.model.visual.load_state_dict(finished.model.model.visual.state_dict())
     embed_patches_by_matmul(model.model.visual)
+    batch_attention_segments(model.model.visual)
     return model, processor
 
 
@@ -143,6 +144,7 @@ def _with_trained_tower(config: TinyConfig) -> tuple[Any, Any]:
     model = build_model(processor.tokenizer, config.seed, SHAPES[config.size])
     visual = model.model.visual
     embed_patches_by_matmul(visual)
+    batch_attention_segments(visual)
     torch.manual_seed(config.seed)
     probes = make_probes(visual)
     views = cache(
@@ -181,7 +183,9 @@ def _train_tower(
         metrics: Metrics = {}
         for group, pictures in stage.batch(views, rng).items():
             drawn = rng.sample(pictures, _scaled(len(pictures), config.batch_share))
-            part, of_group = tower_loss(probes, visual, processor.image_processor, drawn)
+            part, of_group = tower_loss(
+                probes, visual, processor.image_processor, drawn, stage.early_weight
+            )
             total = total.to(part.device) + stage.weights.get(group, 1.0) * part
             metrics |= {f"{group}_{name}": value for name, value in of_group.items()}
         return total, metrics
