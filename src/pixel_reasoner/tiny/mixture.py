@@ -12,7 +12,7 @@ from pixel_reasoner.tiny.token_cache import VisualTokens
 
 NUM_EXAMPLES = 84
 """examples of a step"""
-SHARES = {"pictures": 4, "clips": 1, "overviews": 2, "pictures_2": 4, "clips_2": 1}
+SHARES = {"pictures": 4, "clips": 1, "overviews": 2, "pictures_2": 5, "clips_2": 2}
 """Group -> its share of a step; `_2` is PixelWorld 2. Clips are apart because their conversations are longer, and padding
 is expensive; overview questions about crowded pictures are, because counting and finding the largest need more examples
 than crops do."""
