@@ -295,7 +295,9 @@ def _family_rows(results: dict[str, dict[str, str]]) -> Iterator[list[str]]:
 def _call(dialect: Dialect) -> str:
     """Return a call of the dialect in one line."""
     picture = Picture(number=1, medium=0, source_px=(640, 480), seen_px=(640, 480))
-    call = ToolCall(name="zoom_in", arguments={"bbox_2d": [0.25, 0.5, 0.75, 1.0], "target_image": 1})
+    call = ToolCall(
+        name="zoom_in", arguments={"bbox_2d": [0.25, 0.5, 0.75, 1.0], "target_image": 1}
+    )
     return " ".join(dialect.write_call(call, [picture]).split()).replace("|", "\\|")
 
 

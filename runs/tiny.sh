@@ -20,6 +20,8 @@ $tool eval pixelworld --family all --split test --count 500 --model "$out/model"
 $tool eval pixelworld --family all --split test --count 500 --model "$out/model" --no-operations \
   --out "$out/eval-without"
 $tool eval pixelworld --world 2 --family all --split test --count 504 --model "$out/model" --out "$out/eval2"
+$tool eval pixelworld --world 2 --family all --split test --count 504 --model "$out/model" --no-operations \
+  --out "$out/eval2-without"
 $tool report "$out/eval" --out "$out/eval.html" --limit 100
 $tool report "$out/eval2" --out "$out/eval2.html" --limit 100
 
