@@ -47,7 +47,8 @@ def train(path: Path, steps: int, lr: float, *, characters_alone: bool) -> None:
         if characters_alone:
             batch = [_characters_of(one) for one in batch]
         loss, _ = tower.tower_loss(probes, visual, processor.image_processor, batch, early_weight)
-        _update(optimizers, parameters, loss, stage, step)
+        loss.backward()
+        _update(optimizers, parameters, stage, step)
         if (step + 1) % 50 == 0:
             print(arm, step + 1, _accuracy(probes, visual, processor), flush=True)
 

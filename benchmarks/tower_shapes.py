@@ -75,7 +75,8 @@ def train(shape: str, steps: int, lr: float) -> None:
             _scattered_characters(rng, SMALLEST_PX, LARGEST_PX) for _ in range(PICTURES_PER_STEP)
         ]
         loss, metrics = tower_loss(probes, visual, processor, batch)
-        _update(optimizers, parameters, loss, stage, step)
+        loss.backward()
+        _update(optimizers, parameters, stage, step)
         found.append(metrics["glyph"])
         if (step + 1) % 100 == 0:
             print(f"{shape} step {step + 1}: {sum(found) / len(found):.3f}", flush=True)

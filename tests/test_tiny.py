@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -542,13 +543,13 @@ def test_a_stopped_stage_resumes_to_the_same_weights(tmp_path):
         layer = torch.nn.Linear(3, 1)
         stage = Stage(name="s", steps=20, lr=0.1, warmup=3, log_every=5, save_every=5)
 
-        def loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        def losses(step: int) -> Iterator[tuple[torch.Tensor, dict[str, float]]]:
             if step == stop_at:
                 raise KeyboardInterrupt
-            x = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
-            return (layer(x) - x.sum(1, keepdim=True)).square().mean(), {}
+            for x in torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(step)):
+                yield (layer(x) - x.sum(1, keepdim=True)).square().mean(), {}
 
-        run_stage(stage, {"layer": layer}, loss, folder)
+        run_stage(stage, {"layer": layer}, losses, folder)
         return layer.weight.tolist()[0]
 
     whole = stage_run(_made(tmp_path / "whole"), None)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -177,21 +177,18 @@ def _train_tower(
     stage: TowerStage,
     config: TinyConfig,
 ) -> None:
-    def loss(step: int) -> tuple[torch.Tensor, Metrics]:
+    def losses(step: int) -> Iterator[tuple[torch.Tensor, Metrics]]:
         rng = random.Random(f"{stage.name}/{config.seed}/{step}")
-        total = torch.zeros(())
-        metrics: Metrics = {}
         for group, pictures in stage.batch(views, rng).items():
             drawn = rng.sample(pictures, _scaled(len(pictures), config.batch_share))
             part, of_group = tower_loss(
                 probes, visual, processor.image_processor, drawn, stage.early_weight
             )
-            total = total.to(part.device) + stage.weights.get(group, 1.0) * part
-            metrics |= {f"{group}_{name}": value for name, value in of_group.items()}
-        return total, metrics
+            named = {f"{group}_{name}": value for name, value in of_group.items()}
+            yield stage.weights.get(group, 1.0) * part, named
 
     scaled = _scaled_stage(stage.name, stage.steps, stage.lr, config.scale)
-    run_stage(scaled, {"visual": visual, **probes}, loss, config.out)
+    run_stage(scaled, {"visual": visual, **probes}, losses, config.out)
 
 
 def _train_language(model: Any, sources: Sequence[TraceSet], config: TinyConfig) -> None:
@@ -199,15 +196,11 @@ def _train_language(model: Any, sources: Sequence[TraceSet], config: TinyConfig)
     model.model.language_model.set_attn_implementation(OBSERVED_ATTENTION)
     groups = example_groups(sources)
 
-    def loss(step: int) -> tuple[torch.Tensor, Metrics]:
+    def losses(step: int) -> Iterator[tuple[torch.Tensor, Metrics]]:
         rng = random.Random(f"reason/{config.seed}/{step}")
-        total = torch.zeros(())
-        metrics: Metrics = {}
         for group, examples, tokens in draw_examples(groups, rng, config.batch_share):
             part, of_group = language_loss(model, tokens, examples, call_weight=config.call_weight)
-            total = total.to(part.device) + part
-            metrics |= {f"{group}_{name}": value for name, value in of_group.items()}
-        return total, metrics
+            yield part, {f"{group}_{name}": value for name, value in of_group.items()}
 
     def measure(*, finished: bool) -> Metrics:
         num_examples = _scaled(NUM_HELD_OUT_EXAMPLES, config.batch_share)
@@ -223,7 +216,7 @@ def _train_language(model: Any, sources: Sequence[TraceSet], config: TinyConfig)
         return metrics
 
     stage = _scaled_stage("reason", config.steps, LANGUAGE_LR, config.scale, warmup=50)
-    run_stage(stage, {"model": model}, loss, config.out, measure)
+    run_stage(stage, {"model": model}, losses, config.out, measure)
 
 
 def _scaled_stage(name: str, steps: int, lr: float, scale: float, warmup: int = 100) -> Stage:
