@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -349,7 +350,10 @@ def test_coordinates_attend_to_the_overview_and_findings_to_the_latest_view(vers
                 if segment.text.startswith(", at "):
                     assert targets == {0}, segment
                     seen.add(family)
-                elif segment.text.startswith(("frame", ", frame")) and trace.question.needs_look:
+                elif (
+                    re.match(r"(: \d+ to \d+)?(, )?frame", segment.text)
+                    and trace.question.needs_look
+                ):
                     assert targets, segment
                     assert not targets & first, "a frame is read at the size of a selected frame"
                     seen.add(family)
@@ -604,7 +608,7 @@ def test_a_killed_training_resumes_to_a_model_that_answers(tmp_path, monkeypatch
     monkeypatch.setattr(validation, "FAMILIES", ("attribute", "video"))
     code, _, err = run(*command)
     assert code == 0, err
-    for name in (*(stage.name for stage in TOWER_STAGES), "reason"):
+    for name in (*(stage.name for stage in TOWER_STAGES), "conclude", "reason"):
         steps = [
             json.loads(line)["step"]
             for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()

@@ -69,6 +69,25 @@ def language_loss(
     return loss, metrics
 
 
+def text_loss(model: Any, examples: Sequence[Example]) -> tuple[torch.Tensor, Metrics]:
+    """Return the mean next-token loss over trained tokens of examples without pictures, and the share of right ones."""
+    device = next(model.parameters()).device
+    ids, trained = (
+        one.to(device) for one in _padded(examples, model.config.text_config.pad_token_id)
+    )
+    with mixed_precision(device):
+        out = model.model.language_model(input_ids=ids, use_cache=False)
+    is_target = trained[:, 1:]
+    targets = ids[:, 1:][is_target]
+    logits = _logits(model, out.last_hidden_state[:, :-1][is_target])
+    is_right = torch.ones_like(is_target).masked_scatter(is_target, logits.argmax(-1) == targets)
+    metrics = {
+        "token": is_right[is_target].float().mean().item(),
+        "whole": is_right.all(1).float().mean().item(),
+    }
+    return F.cross_entropy(logits, targets), metrics
+
+
 def _attention_on_targets(
     weights: torch.Tensor, examples: Sequence[Example], head: Head
 ) -> torch.Tensor:

@@ -60,6 +60,18 @@ def example_groups(sources: Sequence[TraceSet]) -> dict[str, list[Part]]:
     return {name: parts for name, parts in groups.items() if parts}
 
 
+def parts_of_families(
+    sources: Sequence[TraceSet], families: Sequence[str]
+) -> dict[str, list[Part]]:
+    """Return family -> its training traces in each folder, for the named families that there are."""
+    parts: dict[str, list[Part]] = {}
+    for source in sources:
+        for family, numbers in source.builder.index.families.items():
+            if family in families:
+                parts.setdefault(family, []).append(Part(source, training_part(numbers)))
+    return parts
+
+
 def draw_examples(
     groups: Mapping[str, list[Part]], rng: random.Random, batch_share: float = 1.0
 ) -> Iterator[tuple[str, list[Example], Mapping[Size, VisualTokens]]]:

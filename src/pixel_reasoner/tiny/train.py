@@ -1,7 +1,9 @@
-"""Training of the bundled model from scratch: scene caches and six stages.
+"""Training of the bundled model from scratch: scene caches and seven stages.
 
     characters, print, views, crowds, sharpen
             vision tower against dense labels, for text, then for both worlds   (`batches`, `tower`)
+    conclude
+            language model on what follows from pictures that are described in words   (`conclusions`)
     reason  language model on synthesized traces, over cached visual tokens     (`examples`, `language`)
 
 Every stage resumes after a kill, and a finished stage is skipped. Validation runs the model on rendered files and
@@ -29,6 +31,7 @@ from pixel_reasoner.models.local import LocalModel
 from pixel_reasoner.models.patches import batch_attention_segments, embed_patches_by_matmul
 from pixel_reasoner.runs.lock import FolderLock
 from pixel_reasoner.schema.trace import load_traces
+from pixel_reasoner.tiny import conclusions
 from pixel_reasoner.tiny.attention import OBSERVED_ATTENTION
 from pixel_reasoner.tiny.batches import TOWER_STAGES, TowerStage
 from pixel_reasoner.tiny.build import (
@@ -41,9 +44,9 @@ from pixel_reasoner.tiny.build import (
 )
 from pixel_reasoner.tiny.config import TinyConfig
 from pixel_reasoner.tiny.examples import ExampleBuilder, without_operations
-from pixel_reasoner.tiny.language import language_loss
+from pixel_reasoner.tiny.language import language_loss, text_loss
 from pixel_reasoner.tiny.loop import Metrics, Stage, run_stage
-from pixel_reasoner.tiny.mixture import TraceSet, draw_examples, example_groups
+from pixel_reasoner.tiny.mixture import TraceSet, draw_examples, example_groups, parts_of_families
 from pixel_reasoner.tiny.scene_cache import SceneCache
 from pixel_reasoner.tiny.token_cache import cache_tokens
 from pixel_reasoner.tiny.tower import Probes, make_probes, shrink_tokens, tower_loss
@@ -62,6 +65,7 @@ NUM_HELD_OUT_EXAMPLES = 64
 """number of examples per family to measure pointing"""
 NUM_TOKENIZER_TRACES = 4000
 LANGUAGE_LR = 3e-3
+CONCLUDE_STEPS = 500
 
 
 def train(config: TinyConfig) -> Path:
@@ -100,6 +104,8 @@ def _train(config: TinyConfig) -> Path:
         cached = cache_tokens(visual, processor.image_processor, folder, path)
         builder = ExampleBuilder(cached.traces, processor, COMPACT, config.words)
         sources.append(TraceSet(builder, cached.tokens))
+    if not config.start:
+        _train_conclusions(model, sources, config)
     _train_language(model, sources, config)
     if config.install:
         shutil.copytree(config.out / "model", BUNDLED_MODELS["tiny"], dirs_exist_ok=True)
@@ -189,6 +195,25 @@ def _train_tower(
 
     scaled = _scaled_stage(stage.name, stage.steps, stage.lr, config.scale)
     run_stage(scaled, {"visual": visual, **probes}, losses, config.out)
+
+
+def _train_conclusions(model: Any, sources: Sequence[TraceSet], config: TinyConfig) -> None:
+    parts = parts_of_families(sources, conclusions.FAMILIES)
+    if not parts:
+        return
+    count = _scaled(conclusions.EXAMPLES_PER_FAMILY, config.batch_share)
+
+    def losses(step: int) -> Iterator[tuple[torch.Tensor, Metrics]]:
+        rng = random.Random(f"conclude/{config.seed}/{step}")
+        for family, examples in conclusions.draw_conclusions(parts, rng, count):
+            part, of_family = text_loss(model, examples)
+            yield (
+                part / len(parts),
+                {f"{family}_{name}": value for name, value in of_family.items()},
+            )
+
+    stage = _scaled_stage("conclude", CONCLUDE_STEPS, LANGUAGE_LR, config.scale, warmup=20)
+    run_stage(stage, {"model": model}, losses, config.out)
 
 
 def _train_language(model: Any, sources: Sequence[TraceSet], config: TinyConfig) -> None:

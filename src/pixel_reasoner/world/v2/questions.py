@@ -268,12 +268,15 @@ def _moments(content: Content, rng: random.Random) -> Iterator[_Draft]:
     )
     shown = [content.items[n] for n in content.answer_items]
     # Frame by frame: whether a character changes can be seen only by reading it in both frames.
-    seen = ", ".join(
-        f"frame {frame} {item.glyph}" for item in content.items for frame in item.frames
-    )
+    seen = []
+    for frame, item in ((frame, one) for one in content.items for frame in one.frames):
+        span = f": {item.frames[0]} to {frame}" if item in shown else ""
+        seen.append(f"frame {frame} {item.glyph}{span}")
     answer = f"{shown[0].frames[0]} to {shown[0].frames[-1]}" if shown else NOTHING
     items = (shown[0],) if shown else (content.items[0]._replace(frames=_ALL_FRAMES),)
-    yield _Draft("moments", text, answer, items, (f"the frames show: {seen}",), AnswerType.SPAN)
+    yield _Draft(
+        "moments", text, answer, items, (f"the frames show: {', '.join(seen)}",), AnswerType.SPAN
+    )
 
 
 _ALL_FRAMES = tuple(range(1, NUM_FRAMES + 1))
