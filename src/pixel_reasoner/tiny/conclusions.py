@@ -22,7 +22,9 @@ from pixel_reasoner.tiny.mixture import Part
 FAMILIES = ("w2-count", "w2-where", "w2-parts", "w2-moments")
 """families whose conclusions compare characters"""
 EXAMPLES_PER_FAMILY = 24
-"""examples of a step"""
+"""examples of a step of the stage `conclude`"""
+KEPT_PER_FAMILY = 6
+"""examples of a step of the stage `reason`: without them most of the stage is forgotten within 300 steps"""
 _GIVEN = re.compile(
     r" carries (?:no character|\w\b)(?=[,;:.])"  # what an item carries
     r"| frame \d+ \w\b(?=[,:.])"

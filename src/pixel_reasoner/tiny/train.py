@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -46,7 +46,13 @@ from pixel_reasoner.tiny.config import TinyConfig
 from pixel_reasoner.tiny.examples import ExampleBuilder, without_operations
 from pixel_reasoner.tiny.language import language_loss, text_loss
 from pixel_reasoner.tiny.loop import Metrics, Stage, run_stage
-from pixel_reasoner.tiny.mixture import TraceSet, draw_examples, example_groups, parts_of_families
+from pixel_reasoner.tiny.mixture import (
+    Part,
+    TraceSet,
+    draw_examples,
+    example_groups,
+    parts_of_families,
+)
 from pixel_reasoner.tiny.scene_cache import SceneCache
 from pixel_reasoner.tiny.token_cache import cache_tokens
 from pixel_reasoner.tiny.tower import Probes, make_probes, shrink_tokens, tower_loss
@@ -205,27 +211,35 @@ def _train_conclusions(model: Any, sources: Sequence[TraceSet], config: TinyConf
 
     def losses(step: int) -> Iterator[tuple[torch.Tensor, Metrics]]:
         rng = random.Random(f"conclude/{config.seed}/{step}")
-        for family, examples in conclusions.draw_conclusions(parts, rng, count):
-            part, of_family = text_loss(model, examples)
-            yield (
-                part / len(parts),
-                {f"{family}_{name}": value for name, value in of_family.items()},
-            )
+        return _conclusion_losses(model, parts, rng, count)
 
     stage = _scaled_stage("conclude", CONCLUDE_STEPS, LANGUAGE_LR, config.scale, warmup=20)
     run_stage(stage, {"model": model}, losses, config.out)
+
+
+def _conclusion_losses(
+    model: Any, parts: Mapping[str, Sequence[Part]], rng: random.Random, count: int
+) -> Iterator[tuple[torch.Tensor, Metrics]]:
+    """Yield the share of each family in the mean loss of the families, and its metrics."""
+    for family, examples in conclusions.draw_conclusions(parts, rng, count):
+        part, of_family = text_loss(model, examples)
+        named = {f"words_{family}_{name}": value for name, value in of_family.items()}
+        yield part / len(parts), named
 
 
 def _train_language(model: Any, sources: Sequence[TraceSet], config: TinyConfig) -> None:
     model.model.visual.requires_grad_(requires_grad=False)
     model.model.language_model.set_attn_implementation(OBSERVED_ATTENTION)
     groups = example_groups(sources)
+    parts = parts_of_families(sources, conclusions.FAMILIES)
+    kept = _scaled(conclusions.KEPT_PER_FAMILY, config.batch_share)
 
     def losses(step: int) -> Iterator[tuple[torch.Tensor, Metrics]]:
         rng = random.Random(f"reason/{config.seed}/{step}")
         for group, examples, tokens in draw_examples(groups, rng, config.batch_share):
             part, of_group = language_loss(model, tokens, examples, call_weight=config.call_weight)
             yield part, {f"{group}_{name}": value for name, value in of_group.items()}
+        yield from _conclusion_losses(model, parts, rng, kept)
 
     def measure(*, finished: bool) -> Metrics:
         num_examples = _scaled(NUM_HELD_OUT_EXAMPLES, config.batch_share)
