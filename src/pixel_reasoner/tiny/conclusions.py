@@ -16,7 +16,7 @@ from pixel_reasoner.data import wording
 from pixel_reasoner.data.wording import fill_template
 from pixel_reasoner.dialects import Dialect
 from pixel_reasoner.schema.question import Question
-from pixel_reasoner.tiny.examples import Example, Segment
+from pixel_reasoner.tiny.examples import Example, Segment, tokenize_segments
 from pixel_reasoner.tiny.mixture import Part
 
 FAMILIES = ("w2-count", "w2-where", "w2-parts", "w2-moments")
@@ -27,7 +27,7 @@ KEPT_PER_FAMILY = 6
 """examples of a step of the stage `reason`: without them most of the stage is forgotten within 300 steps"""
 _GIVEN = re.compile(
     r" carries (?:no character|\w\b)(?=[,;:.])"  # what an item carries
-    r"| frame \d+ \w\b(?=[,:.])"
+    r"| frame \d+ \w\b(?=[,:.])"  # what a frame shows
     r"|(?<=, at) \[?0[0-9., ]*[0-9]\]?(?=[;.] )"  # its place
     r"|(?<=;) the [a-z ]+?(?= carries)"  # the next item
 )
@@ -62,13 +62,9 @@ def conclusion_example(
     """Return an example without pictures."""
     messages = dialect.messages(question, (), (), lambda n: n, operations=False)
     prompt = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    segments = [Segment(prompt), *conclusion_segments(question, rng)]
-    ids: list[int] = []
-    trained: list[bool] = []
-    for segment in (*segments, Segment(processor.tokenizer.eos_token, trained=True)):
-        more = processor.tokenizer(segment.text)["input_ids"]
-        ids += more
-        trained += [segment.trained] * len(more)
+    end = Segment(processor.tokenizer.eos_token, trained=True)
+    segments = [Segment(prompt), *conclusion_segments(question, rng), end]
+    ids, trained, _ = tokenize_segments(processor.tokenizer, segments)
     return Example(ids, trained, [False] * len(ids), [], [])
 
 

@@ -161,17 +161,10 @@ class ExampleBuilder:
         self, text: str, turns: list[list[Segment]]
     ) -> tuple[list[int], list[bool], list[_Span]]:
         """Return token ids, loss mask, and the positions where the tokens of each segment are predicted."""
-        ids: list[int] = []
-        trained: list[bool] = []
-        spans: list[_Span] = []
+        segments: list[Segment] = []
         for number, part in enumerate(_ASSISTANT.split(text)):
-            for segment in turns[number // 2] if number % 2 else [Segment(part)]:
-                more = self.processor.tokenizer(segment.text)["input_ids"]
-                # A token is predicted at the position before its own.
-                spans.append((len(ids) - 1, len(ids) + len(more) - 1, segment))
-                ids += more
-                trained += [segment.trained] * len(more)
-        return ids, trained, spans
+            segments += turns[number // 2] if number % 2 else [Segment(part)]
+        return tokenize_segments(self.processor.tokenizer, segments)
 
     def _call_tokens(self, ids: list[int], trained: list[bool]) -> list[bool]:
         """Return which tokens are part of a call that the loss covers, with its opening and closing token."""
@@ -186,6 +179,22 @@ class ExampleBuilder:
         """Return the positions of the digits of the last number before a position."""
         last = max(at for at in range(position) if ids[at] in self._digit_ids)
         return [at for at in (last - 1, last) if ids[at] in self._digit_ids]
+
+
+def tokenize_segments(
+    tokenizer: Any, segments: Sequence[Segment]
+) -> tuple[list[int], list[bool], list[_Span]]:
+    """Return token ids, loss mask, and the positions where the tokens of each segment are predicted."""
+    ids: list[int] = []
+    trained: list[bool] = []
+    spans: list[_Span] = []
+    for segment in segments:
+        more = tokenizer(segment.text)["input_ids"]
+        # A token is predicted at the position before its own.
+        spans.append((len(ids) - 1, len(ids) + len(more) - 1, segment))
+        ids += more
+        trained += [segment.trained] * len(more)
+    return ids, trained, spans
 
 
 def _target_pictures(mention: Mention, turn: Turn, context: list[Picture]) -> list[Picture]:

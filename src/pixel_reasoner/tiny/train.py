@@ -72,6 +72,7 @@ NUM_HELD_OUT_EXAMPLES = 64
 NUM_TOKENIZER_TRACES = 4000
 LANGUAGE_LR = 3e-3
 CONCLUDE_STEPS = 500
+"""number of steps of the stage `conclude`"""
 
 
 def train(config: TinyConfig) -> Path:
